@@ -1,0 +1,55 @@
+# make report | test | test-slow | lint | bench | rescan | lock
+# One environment for everything, from the hash-pinned lock; no conda and no GPU needed.
+
+UV := .boot/bin/uv
+PYTHON := .venv/bin/python
+CORES ?= $(shell nproc)
+STUDY ?= config.yaml
+
+.PHONY: report rescan test test-slow lint bench lock schemas clean
+
+report: .venv/ready
+	.venv/bin/snakemake --cores $(CORES) --configfile $(STUDY) -- results/report.html
+
+rescan: .venv/ready
+	.venv/bin/snakemake --cores $(CORES) --configfile $(STUDY) --forcerun download_dataset -- rescan
+
+test: .venv/ready .venv-jax/ready
+	$(PYTHON) -m pytest
+
+test-slow: .venv/ready .venv-jax/ready
+	$(PYTHON) -m pytest -m slow
+
+lint: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check Snakefile rules
+	.venv/bin/snakemake --lint
+
+bench: .venv/ready
+	for script in benchmarks/[a-z]*.py; do $(PYTHON) $$script --json benchmarks/results/$$(basename $$script .py).json || exit 1; done
+
+schemas: .venv/ready
+	$(PYTHON) -m scanloom.config_reference
+
+lock: $(UV)
+	$(UV) pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	$(UV) pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --group jax-only -c requirements.lock -o requirements-jax.lock
+
+clean:
+	rm -rf results logs .snakemake
+
+# Bytecode is compiled at install: every step is a new process, and parsing TensorFlow afresh costs 10 s each time.
+.venv/ready: requirements.lock | $(UV)
+	test -x $(PYTHON) || $(UV) venv --quiet .venv
+	$(UV) pip sync --quiet --python $(PYTHON) --require-hashes --compile-bytecode requirements.lock
+	touch $@
+
+.venv-jax/ready: requirements-jax.lock | $(UV)
+	test -x .venv-jax/bin/python || $(UV) venv --quiet .venv-jax
+	$(UV) pip sync --quiet --python .venv-jax/bin/python --require-hashes --compile-bytecode requirements-jax.lock
+	touch $@
+
+$(UV):
+	python3 -m venv .boot
+	.boot/bin/pip install --quiet --disable-pip-version-check uv==0.13.8

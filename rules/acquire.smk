@@ -1,0 +1,59 @@
+# Get the images here and find out what they are.
+
+
+rule download_dataset:
+    output:
+        root=f"{FOLDERS.private}/{{dataset}}/root.json",
+        manifest=f"{FOLDERS.private}/{{dataset}}/download.json",
+    log:
+        "logs/download_dataset/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/download_dataset/{dataset}.tsv"
+    conda:
+        "../envs/dicom.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=720,
+    params:
+        source=of_dataset("source"),
+        folder=f"{FOLDERS.data}/{{dataset}}",
+        seed=lookup(dpath="seed", within=config),
+        code=code_of("download_dataset", sources=of_dataset("source")),
+    script:
+        "../workflow_scripts/download_dataset.py"
+
+
+rule catalogue_dataset:
+    input:
+        root=f"{FOLDERS.private}/{{dataset}}/root.json",
+        manifest=f"{FOLDERS.private}/{{dataset}}/download.json",
+    output:
+        catalogue="results/{dataset}/catalogue.parquet",
+        books="results/{dataset}/books.json",
+        files=f"{FOLDERS.private}/{{dataset}}/files.parquet",
+        chunks=expand(f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet", chunk=planning.chunk_names(study)),
+        origin="results/{dataset}/catalogue.parquet.origin.json",
+    log:
+        "logs/catalogue_dataset/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/catalogue_dataset/{dataset}.tsv"
+    conda:
+        "../envs/dicom.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        reader=of_dataset("reader"),
+        modality=of_dataset("modality"),
+        group=of_dataset("group"),
+        labels=of_dataset("labels"),
+        masks=of_dataset("masks"),
+        site=of_dataset("site"),
+        official_split=of_dataset("official_split"),
+        salt=lookup(dpath="salt", within=config),
+        private=FOLDERS.private,
+        code=code_of("catalogue_dataset", readers=of_dataset("reader")),
+    script:
+        "../workflow_scripts/catalogue_dataset.py"

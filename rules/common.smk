@@ -1,0 +1,118 @@
+# Names, constraints and the few functions the rules share. What a study consists of is decided in scanloom/planning.py.
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT))
+# Steps run in other interpreters (conda, cluster): there, too, the library is found without being installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+from scanloom import code_dependencies, config as study_config, planning, plugins, preflight
+
+try:
+    study = study_config.study_from(config, where=" ".join(map(str, workflow.configfiles)) or "config")
+    dataset_files = {
+        name: study_config.load_dataset(name, ROOT / "datasets", use) for name, use in study.datasets.items()
+    }
+    if workflow.is_main_process:
+        preflight.check(study, dataset_files)
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+
+config.clear()
+config.update(study.model_dump(mode="json"))
+DATASETS = {name: dataset.model_dump(mode="json") for name, dataset in dataset_files.items()}
+FOLDERS = study.folders
+used_views = [view.name for view in study.views]
+
+
+wildcard_constraints:
+    dataset="|".join(study.datasets),
+    corpus="|".join(study.corpora),
+    task="|".join(study.tasks),
+    method="|".join(study.pretraining.methods),
+    fraction="|".join(planning.fraction_names(study)),
+    chunk=r"\d{3}",
+
+
+def code_of(script, **used):
+    """Fingerprint of the code a script runs on: its import closure and the plug-ins the study makes it load.
+
+    `used` gives plug-ins per kind: names ("{method}" is filled in from the job's wildcards), or a function of the
+    wildcards that returns a plug-in of the configuration or names.
+    """
+
+    def fingerprint(wildcards):
+        files = [ROOT / "workflow_scripts" / f"{script}.py"]
+        for kind, names in used.items():
+            names = names(wildcards) if callable(names) else names
+            for name in [names["name"]] if isinstance(names, dict) else names:
+                files.append(plugins.file_of(kind, name.format(**dict(wildcards))))
+        return code_dependencies.code_fingerprint(*files)
+
+    return fingerprint
+
+
+def of_dataset(key):
+    """One key of the job's dataset file; editing any other key reruns nothing."""
+    return lambda wildcards: DATASETS[wildcards.dataset][key]
+
+
+def of_task(key):
+    """One key of the job's task."""
+    return lambda wildcards: config["tasks"][wildcards.task][key]
+
+
+def of_tasks_dataset(pattern):
+    """The file of the dataset that the job's task uses; one per chunk where the pattern has `{chunk}`."""
+
+    def files(wildcards):
+        paths = planning.chunk_files(study, pattern, [study.tasks[wildcards.task].dataset])
+        return paths if "{chunk}" in pattern else paths[0]
+
+    return files
+
+
+def of_corpus(pattern):
+    """Files of the datasets in the job's corpus, one per chunk."""
+    return lambda wildcards: planning.chunk_files(study, pattern, study.corpora[wildcards.corpus].datasets)
+
+
+def shards_of_task(wildcards):
+    """All shards of the task's dataset."""
+    return planning.shard_files(study, [study.tasks[wildcards.task].dataset])
+
+
+def used_steps(wildcards):
+    """Names of the preprocessing steps of the job's dataset."""
+    return [step.name for step in study.datasets[wildcards.dataset].steps]
+
+
+def steps_of_task(wildcards):
+    """Preprocessing steps of the task's dataset."""
+    return config["datasets"][study.tasks[wildcards.task].dataset]["steps"]
+
+
+def label_columns(wildcards):
+    """Label columns of the job's dataset, in the order in which shards hold them."""
+    return list(DATASETS[wildcards.dataset]["labels"]["columns"])
+
+
+def labels_of_corpus(wildcards):
+    """Label columns of the datasets in the job's corpus, for methods that use labels."""
+    return {d: DATASETS[d]["labels"]["columns"] for d in study.corpora[wildcards.corpus].datasets}
+
+
+def label_of_task(wildcards):
+    """Column, kind and classes of the task's label."""
+    task = study.tasks[wildcards.task]
+    return {"column": task.label, **DATASETS[task.dataset]["labels"]["columns"][task.label]}
+
+
+def encoder_of_task(wildcards):
+    """The encoder that the job's method pretrained on the task's corpus."""
+    return f"results/{study.tasks[wildcards.task].corpus}/pretrained/{wildcards.method}/encoder.keras"

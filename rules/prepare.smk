@@ -1,0 +1,88 @@
+# From series to checked integer images in shards, with every patient in exactly one split.
+
+
+rule split_patients:
+    input:
+        catalogue="results/{dataset}/catalogue.parquet",
+        root=f"{FOLDERS.private}/{{dataset}}/root.json",
+        chunks=expand(f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet", chunk=planning.chunk_names(study)),
+    output:
+        splits="results/{dataset}/splits.parquet",
+        images=expand("results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)),
+        masks=f"{FOLDERS.private}/{{dataset}}/masks.parquet",
+        origin="results/{dataset}/splits.parquet.origin.json",
+    log:
+        "logs/split_patients/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/split_patients/{dataset}.tsv"
+    conda:
+        "../envs/dicom.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        reader=of_dataset("reader"),
+        group=of_dataset("group"),
+        labels=of_dataset("labels"),
+        masks=of_dataset("masks"),
+        site=of_dataset("site"),
+        official_split=of_dataset("official_split"),
+        stratify=of_dataset("stratify"),
+        shares=lookup(dpath="splits", within=config),
+        seed=lookup(dpath="seed", within=config),
+        code=code_of("split_patients", readers=of_dataset("reader")),
+    script:
+        "../workflow_scripts/split_patients.py"
+
+
+rule preprocess_chunk:
+    input:
+        root=f"{FOLDERS.private}/{{dataset}}/root.json",
+        chunk=f"{FOLDERS.private}/{{dataset}}/chunks/{{chunk}}.parquet",
+    output:
+        images="results/{dataset}/preprocessed/{chunk}.npz",
+    log:
+        "logs/preprocess_chunk/{dataset}/{chunk}.log",
+    benchmark:
+        "logs/benchmarks/preprocess_chunk/{dataset}-{chunk}.tsv"
+    conda:
+        "../envs/dicom.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=240,
+    params:
+        reader=of_dataset("reader"),
+        steps=lookup(dpath="datasets/{dataset}/steps", within=config),
+        dtype=lookup(dpath="datasets/{dataset}/dtype", within=config),
+        rank=lookup(dpath="rank", within=config),
+        code=code_of("preprocess_chunk", readers=of_dataset("reader"), steps=used_steps),
+    script:
+        "../workflow_scripts/preprocess_chunk.py"
+
+
+rule shard_chunk:
+    input:
+        preprocessed="results/{dataset}/preprocessed/{chunk}.npz",
+        images="results/{dataset}/images/{chunk}.parquet",
+    output:
+        train="results/{dataset}/shards/train-{chunk}.tfrecord",
+        validation="results/{dataset}/shards/validation-{chunk}.tfrecord",
+        test="results/{dataset}/shards/test-{chunk}.tfrecord",
+        manifest="results/{dataset}/shards/{chunk}.json",
+    log:
+        "logs/shard_chunk/{dataset}/{chunk}.log",
+    benchmark:
+        "logs/benchmarks/shard_chunk/{dataset}-{chunk}.tsv"
+    conda:
+        "../envs/dicom.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        labels=label_columns,
+        code=code_of("shard_chunk"),
+    script:
+        "../workflow_scripts/shard_chunk.py"

@@ -1,0 +1,59 @@
+# Encoders from images without the task's labels.
+
+
+rule list_corpus:
+    input:
+        splits=expand("results/{dataset}/splits.parquet", dataset=study.datasets),
+    output:
+        patients="results/{corpus}/patients.parquet",
+        origin="results/{corpus}/patients.parquet.origin.json",
+    log:
+        "logs/list_corpus/{corpus}.log",
+    benchmark:
+        "logs/benchmarks/list_corpus/{corpus}.tsv"
+    conda:
+        "../envs/dicom.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        datasets=lookup(dpath="corpora/{corpus}/datasets", within=config),
+        task_datasets=sorted({task.dataset for task in study.tasks.values()}),
+        code=code_of("list_corpus"),
+    script:
+        "../workflow_scripts/list_corpus.py"
+
+
+rule pretrain_encoder:
+    input:
+        patients="results/{corpus}/patients.parquet",
+        manifests=of_corpus("results/{dataset}/shards/{chunk}.json"),
+        shards=of_corpus("results/{dataset}/shards/train-{chunk}.tfrecord"),
+    output:
+        encoder="results/{corpus}/pretrained/{method}/encoder.keras",
+        history="results/{corpus}/pretrained/{method}/history.parquet",
+        run="results/{corpus}/pretrained/{method}/run.json",
+        origin="results/{corpus}/pretrained/{method}/history.parquet.origin.json",
+    log:
+        "logs/pretrain_encoder/{corpus}/{method}.log",
+    benchmark:
+        "logs/benchmarks/pretrain_encoder/{corpus}-{method}.tsv"
+    conda:
+        "../envs/learn.yaml"
+    threads: 4
+    resources:
+        mem_mb=3000,
+        runtime=2880,
+        gpu=0,
+    params:
+        method=lookup(dpath="pretraining/methods/{method}", within=config),
+        labels=labels_of_corpus,
+        budget=planning.budget(study),
+        encoder=lookup(dpath="encoder", within=config),
+        views=lookup(dpath="views", within=config),
+        seed=lookup(dpath="seed", within=config),
+        runs=FOLDERS.runs,
+        code=code_of("pretrain_encoder", methods=["{method}"], encoders=[study.encoder.name], views=used_views),
+    script:
+        "../workflow_scripts/pretrain_encoder.py"

@@ -1,0 +1,36 @@
+# One page that answers the question.
+
+
+rule build_report:
+    input:
+        **planning.report_inputs(study),
+    output:
+        page=report(
+            "results/report.html",
+            caption="../report_captions/report.rst",
+            category="Report",
+        ),
+        figures=report(
+            collect("results/figures/{task}-label_efficiency.png", task=study.tasks),
+            caption="../report_captions/label_efficiency.rst",
+            category="Figures",
+        ),
+    log:
+        "logs/build_report/report.log",
+    benchmark:
+        "logs/benchmarks/build_report/report.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        tables=planning.report_tables(study),
+        study=config,
+        datasets=DATASETS,
+        benchmarks="logs/benchmarks",
+        code=code_of("build_report", **{"report/sections": planning.report_sections(study)}),
+        look=code_dependencies.code_fingerprint(ROOT / "scanloom/report/page.html.j2", ROOT / "scanloom/report/style.css"),
+    script:
+        "../workflow_scripts/build_report.py"

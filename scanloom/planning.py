@@ -1,0 +1,120 @@
+"""What a study consists of: names of chunks and fractions, and the files each stage needs. Pure functions of the study.
+
+The graph depends on the configuration and the dataset files alone, never on what lies in the image folders, so the
+number of jobs and the planning time do not grow with the number of images.
+"""
+
+from scanloom import plugins
+from scanloom.config import Study
+
+SPLITS = ("train", "validation", "test")
+
+
+def chunk_names(study: Study) -> list[str]:
+    """`000`, `001`, ...: one per part of a dataset."""
+    return [f"{chunk:03d}" for chunk in range(study.chunks)]
+
+
+def fraction_name(fraction: float) -> str:
+    """A fraction as it stands in paths: `0.01`, `0.1`, `1`."""
+    return f"{fraction:g}"
+
+
+def fraction_names(study: Study) -> list[str]:
+    """All label fractions, smallest first."""
+    return [fraction_name(fraction) for fraction in study.fractions]
+
+
+def chunk_files(study: Study, pattern: str, datasets) -> list[str]:
+    """`pattern` with `{dataset}` and `{chunk}` filled in for every chunk of the datasets."""
+    return [pattern.format(dataset=d, chunk=c) for d in datasets for c in chunk_names(study)]
+
+
+def manifests(study: Study, datasets) -> list[str]:
+    """Shard manifests of the datasets."""
+    return chunk_files(study, "results/{dataset}/shards/{chunk}.json", datasets)
+
+
+def shard_files(study: Study, datasets) -> list[str]:
+    """Shards of the datasets, all splits."""
+    return [
+        file
+        for split in SPLITS
+        for file in chunk_files(study, "results/{dataset}/shards/" + split + "-{chunk}.tfrecord", datasets)
+    ]
+
+
+def prediction_stems(study: Study) -> list[str]:
+    """`<method>/<arm>` of every prediction table: `barlow_twins/frozen`, `barlow_twins/finetuned-0.1`, ..."""
+    stems = []
+    for method in study.pretraining.methods:
+        if study.arms.frozen:
+            stems.append(f"{method}/frozen")
+        if study.arms.finetuned:
+            stems += [f"{method}/finetuned-{fraction}" for fraction in fraction_names(study)]
+    return stems
+
+
+def budget(study: Study) -> dict:
+    """Settings of pretraining that all methods share."""
+    return study.pretraining.model_dump(mode="json", exclude={"methods"})
+
+
+def explained_methods(study: Study) -> list[str]:
+    """Methods whose Grad-CAM maps are compared: the chosen one beside the baseline."""
+    return list(dict.fromkeys([study.explanation.compare, "from_scratch"]))
+
+
+def is_explained(study: Study) -> bool:
+    """Only finetuned models are explained: the frozen arm has no network of its own."""
+    return study.arms.finetuned is not None
+
+
+def report_tables(study: Study) -> dict[str, str]:
+    """What the report is made of: a short name -> its file. Names are `<thing>/<part>`."""
+    tables = {}
+    for dataset in study.datasets:
+        for part in ("catalogue.parquet", "books.json", "splits.parquet", "leakage.parquet", "contact_sheet.npz"):
+            tables[f"{dataset}/{part}"] = f"results/{dataset}/{part}"
+        for chunk in chunk_names(study):
+            tables[f"{dataset}/images/{chunk}.parquet"] = f"results/{dataset}/images/{chunk}.parquet"
+    for corpus in study.corpora:
+        for method in study.pretraining.methods:
+            for part in ("history.parquet", "run.json"):
+                tables[f"{corpus}/pretrained/{method}/{part}"] = f"results/{corpus}/pretrained/{method}/{part}"
+    for task in study.tasks:
+        for part in ("metrics", "comparisons", "savings", "calibration", "confusion"):
+            tables[f"{task}/evaluation/{part}.parquet"] = f"results/{task}/evaluation/{part}.parquet"
+        tables[f"{task}/evaluation/verdict.json"] = f"results/{task}/evaluation/verdict.json"
+        for stem in prediction_stems(study):
+            tables[f"{task}/predictions/{stem}.parquet"] = f"results/{task}/predictions/{stem}.parquet"
+        if is_explained(study):
+            for part in ("cases.parquet", "cases.npz", "pointing.json"):
+                tables[f"{task}/explained/{part}"] = f"results/{task}/explained/{part}"
+    return tables
+
+
+def origin_of(path: str) -> str:
+    """The file that says where `path` comes from."""
+    return f"{path}.origin.json"
+
+
+def report_sections(study: Study) -> list[str]:
+    """Names of the report's sections."""
+    return study.report.sections or plugins.names("report/sections")
+
+
+def stamped(study: Study) -> list[str]:
+    """Tables of the report that have a file beside them saying where they come from."""
+    per_stage = ("catalogue.parquet", "splits.parquet", "leakage.parquet", "contact_sheet.npz", "history.parquet")
+    return [
+        path
+        for path in report_tables(study).values()
+        if path.endswith((*per_stage, "evaluation/metrics.parquet", "explained/cases.parquet"))
+    ]
+
+
+def report_inputs(study: Study) -> dict[str, list[str]]:
+    """Input files of the report."""
+    tables = list(report_tables(study).values())
+    return {"tables": tables, "origins": [origin_of(path) for path in stamped(study)]}

@@ -1,0 +1,60 @@
+"""What every reader gives and every preprocessing step takes and gives: one series in physical units."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One series, slices in stack order.
+
+    values: float32 `[z, y, x]`, or `[z, y, x, c]` with channels. A single picture has z = 1.
+    unit: "HU", "0-255", "arbitrary", ...: what a value means.
+    spacing_mm: distance of neighbouring pixels along z, y, x; NaN where it is not known (z of a single slice, PNG).
+    padding_mask: bool `[z, y, x]`, True outside the field of view (there `values` are air already); None: no padding.
+    channels: one name per channel.
+    slope, intercept: per channel, physical value = slope * value + intercept. 1 and 0 as long as `values` are physical;
+        a step that maps to [0, 1] sets them, so that the way back is never lost.
+    slice_index: int `[z]`, each slice's number in the whole stack; a step that drops slices keeps it right.
+    """
+
+    values: np.ndarray
+    unit: str
+    spacing_mm: tuple[float, float, float]
+    padding_mask: np.ndarray | None = None
+    channels: tuple[str, ...] = ("image",)
+    slope: tuple[float, ...] = ()
+    intercept: tuple[float, ...] = ()
+    slice_index: np.ndarray = field(default=None)
+
+    def __post_init__(self):
+        if self.values.ndim not in (3, 4):
+            raise ValueError(f"a volume is [z, y, x] or [z, y, x, c]; got shape {self.values.shape}")
+        if self.values.dtype != np.float32:
+            raise ValueError(f"a volume's values must be float32; got {self.values.dtype}")
+        count = 1 if self.values.ndim == 3 else self.values.shape[3]
+        if len(self.channels) != count:
+            raise ValueError(f"{len(self.channels)} channel names {self.channels} for {count} channels")
+        if len(self.spacing_mm) != 3:
+            raise ValueError(f"spacing_mm must have 3 numbers (z, y, x); got {self.spacing_mm}")
+        if self.padding_mask is not None and self.padding_mask.shape != self.values.shape[:3]:
+            raise ValueError(f"padding mask of shape {self.padding_mask.shape} for values {self.values.shape}")
+        # A frozen dataclass fills its derived defaults this way.
+        object.__setattr__(self, "slope", tuple(self.slope) or (1.0,) * count)
+        object.__setattr__(self, "intercept", tuple(self.intercept) or (0.0,) * count)
+        if self.slice_index is None:
+            object.__setattr__(self, "slice_index", np.arange(self.slices))
+        if len(self.slope) != count or len(self.intercept) != count:
+            raise ValueError(f"{len(self.slope)} slopes and {len(self.intercept)} intercepts for {count} channels")
+        if len(self.slice_index) != self.slices:
+            raise ValueError(f"{len(self.slice_index)} slice indices for {self.slices} slices")
+
+    @property
+    def slices(self) -> int:
+        """Number of slices (length of the first axis)."""
+        return self.values.shape[0]
+
+    def with_channels(self) -> np.ndarray:
+        """The values as `[z, y, x, c]`, whether or not there was a channel axis."""
+        return self.values if self.values.ndim == 4 else self.values[..., np.newaxis]

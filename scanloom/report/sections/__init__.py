@@ -1,0 +1,1 @@
+"""Sections of the report, one file each: TITLE, ORDER and build(tables) -> Section."""

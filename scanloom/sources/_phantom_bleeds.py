@@ -1,0 +1,91 @@
+"""Bleeds of five kinds, of a wanted volume, in the head of `_phantom_anatomy`.
+
+Each kind is an *entry field*: a number per voxel that says how large the bleed must be for the voxel to belong to it.
+The level at which the enclosed volume equals the wanted one is found once on a coarse grid of the patient; any series
+then evaluates the same field against the same level.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scanloom.sources._phantom_anatomy import CODE, Canvas, Head, Space, space_of, within
+from scanloom.sources._phantom_fields import Field, random_field
+
+KINDS = ("intraparenchymal", "subdural", "epidural", "subarachnoid", "intraventricular")
+KIND_SHARES = (0.36, 0.26, 0.12, 0.14, 0.12)
+MEDIAN_ML = {"intraparenchymal": 9, "subdural": 26, "epidural": 14, "subarachnoid": 14, "intraventricular": 8}
+COARSE_MM = 3.0  # grid on which the volume is measured
+NOWHERE = np.float32(1e6)
+
+
+@dataclass(frozen=True)
+class Bleed:
+    """One bleed; `level` is where its entry field is cut."""
+
+    kind: str
+    hu: float
+    seat_mm: tuple[float, float, float]  # where it sits, or the direction in which the skull is hit; head coordinates
+    stretch: tuple[float, float, float]
+    span_deg: float  # half opening angle of a crescent or lens
+    shape: Field
+    level: float
+
+
+def draw_bleed(rng: np.random.Generator, head: Head, kind: str) -> Bleed:
+    """A random bleed of `kind`; volumes are lognormal, 1 to 60 ml, as far as the space it fills allows."""
+    millilitres = float(np.clip(MEDIAN_ML[kind] * np.exp(rng.normal(0, 0.8)), 1, 60))
+    side = rng.choice((-1, 1))
+    if kind == "intraparenchymal":
+        seat = (side * rng.uniform(14, 46), rng.uniform(-50, 55), rng.uniform(-2, 42))
+    elif kind == "subarachnoid":
+        seat = (side * rng.uniform(5, 50), rng.uniform(-50, 45), rng.uniform(-22, 40))
+    elif kind == "intraventricular":
+        seat = (side * 20.0, 60.0, 5.0)
+    else:
+        seat = (side * rng.uniform(45, 66), rng.uniform(-60, 60), rng.uniform(0, 40))
+    bleed = Bleed(
+        kind=kind,
+        hu=float(rng.uniform(52, 76)),
+        seat_mm=seat,
+        stretch=tuple(np.exp(rng.normal(0, 0.2, 3))),
+        span_deg=float(rng.uniform(24, 34) if kind == "epidural" else rng.uniform(30, 50)),
+        shape=random_field(rng, 18, 60),
+        level=0.0,
+    )
+    axes = [np.arange(start, stop, COARSE_MM) for start, stop in ((-60, 84), (-105, 106), (-90, 91))]
+    entry = np.sort(entry_field(bleed, space_of(head, *axes), bleed.shape.on_grid(*axes)), axis=None)
+    room = int(np.searchsorted(entry, NOWHERE / 2))
+    voxels = min(int(1000 * millilitres / COARSE_MM**3), int(0.6 * room))
+    return Bleed(**{**vars(bleed), "level": float(entry[max(voxels, 1)])})
+
+
+def entry_field(bleed: Bleed, at: Space, shape: np.ndarray) -> np.ndarray:
+    """Size at which each voxel joins the bleed: float32 `[z, y, x]`, NOWHERE where it cannot go."""
+    cx, cy, cz = bleed.seat_mm
+    in_skull = (at.inside > 0) & (at.base > 3)
+    if bleed.kind in ("subdural", "epidural"):
+        along = (at.x * cx + at.y * cy + at.z * cz) / np.sqrt((at.x**2 + at.y**2 + at.z**2) * (cx**2 + cy**2 + cz**2))
+        turn = np.arccos(np.clip(along, -1, 1)) / np.deg2rad(bleed.span_deg)
+        profile = 1 - turn**2
+        if bleed.kind == "subdural":  # a crescent keeps its thickness almost to its ends
+            profile = np.sqrt(np.clip(profile, 0, 1))
+        entry = at.inside / np.maximum(profile * (1 + 0.2 * shape), 0.02)
+        return np.where(in_skull & (profile > 0) & (at.x * cx > 0), entry, NOWHERE)
+    sx, sy, sz = bleed.stretch
+    away = np.sqrt(((at.x - cx) / sx) ** 2 + ((at.y - cy) / sy) ** 2 + ((at.z - cz) / sz) ** 2)
+    away = away * (1 + 0.18 * shape.clip(-2, 2))
+    room = {"intraparenchymal": at.pia > 1.5, "subarachnoid": at.csf < 1.2, "intraventricular": at.ventricles < 0.3}
+    return np.where(in_skull & room[bleed.kind], away, NOWHERE)
+
+
+def paint_bleed(canvas: Canvas, bleed: Bleed, at: Space, shape: np.ndarray) -> np.ndarray:
+    """Coverage of each voxel by the bleed, float32 0..1; it is painted on the canvas, with swelling around it."""
+    entry = entry_field(bleed, at, shape)
+    coverage = within(entry - np.float32(bleed.level), 1.0)
+    if bleed.kind == "intraparenchymal":
+        ring = within(entry - np.float32(1.25 * bleed.level + 2), 6.0) * (canvas.tissue != CODE["csf"])
+        canvas.hu -= 9 * ring * (at.pia > 1.5)
+    hu = bleed.hu + 3 * shape - (8 if bleed.kind == "subarachnoid" else 0)
+    canvas.paint(coverage, "bleed", hu)
+    return coverage

@@ -1,0 +1,92 @@
+"""Study and dataset files: defaults, and one clear message for each kind of mistake."""
+
+import copy
+import json
+
+import pytest
+import yaml
+
+from scanloom import config, config_reference, planning
+
+
+@pytest.fixture
+def values(root):
+    return yaml.safe_load((root / "config.yaml").read_text())
+
+
+def message(values):
+    with pytest.raises(config.ConfigError) as error:
+        config.study_from(values, where="config.yaml")
+    return str(error.value)
+
+
+def test_shipped_study_is_valid(values):
+    study = config.study_from(values)
+    assert planning.fraction_names(study) == ["0.01", "0.1", "1"]
+
+
+def test_checking_a_checked_study_changes_nothing(values):
+    dumped = config.study_from(values).model_dump(mode="json")
+    assert config.study_from(copy.deepcopy(dumped)).model_dump(mode="json") == dumped
+
+
+def test_unknown_key_is_an_error_with_a_suggestion(values):
+    values["fractoins"] = values.pop("fractions")
+    assert "unknown key 'fractoins'. Did you mean 'fractions'?" in message(values)
+
+
+def test_unknown_nested_key_is_an_error_with_a_suggestion(values):
+    values["arms"]["finetuned"]["bacth"] = 3
+    assert "unknown key 'arms.finetuned.bacth'. Did you mean 'batch'?" in message(values)
+
+
+def test_unknown_method_is_an_error_with_a_suggestion(values):
+    values["pretraining"]["methods"]["barlow_twin"] = {}
+    text = message(values)
+    assert "no method 'barlow_twin'" in text
+    assert "Did you mean 'barlow_twins'?" in text
+
+
+def test_unknown_setting_of_a_step_is_an_error(values):
+    values["datasets"]["phantom"]["steps"][0] = {"hu_window": {"windoows": ["brain"]}}
+    assert "unknown key 'windoows'. Did you mean 'windows'?" in message(values)
+
+
+@pytest.mark.parametrize("fraction", [0, 1.5, -0.1])
+def test_impossible_fraction_is_an_error(values, fraction):
+    values["fractions"] = [0.1, fraction]
+    assert f"impossible fraction {float(fraction)}" in message(values)
+
+
+def test_missing_baseline_is_an_error(values):
+    del values["pretraining"]["methods"]["from_scratch"]
+    assert "from_scratch is missing" in message(values)
+
+
+def test_task_on_unknown_dataset_is_an_error(values):
+    values["tasks"]["bleed"]["dataset"] = "phantoms"
+    assert "tasks.bleed.dataset: no 'phantoms' in datasets. Did you mean 'phantom'?" in message(values)
+
+
+def test_splits_must_leave_training_patients(values):
+    values["splits"] = {"validation": 0.5, "test": 0.5}
+    assert "leave no training patients" in message(values)
+
+
+def test_missing_dataset_file_names_the_known_ones(root):
+    with pytest.raises(config.ConfigError, match="no dataset 'phantm'.*Did you mean 'phantom'"):
+        config.load_dataset("phantm", root / "datasets")
+
+
+def test_every_dataset_file_is_valid(root):
+    for path in (root / "datasets").glob("*.yaml"):
+        assert config.load_dataset(path.stem, root / "datasets").name == path.stem
+
+
+def test_schemas_in_the_repository_equal_the_models(root):
+    for name, schema in config_reference.json_schemas().items():
+        assert json.loads((root / "schemas" / name).read_text()) == schema, "run `make schemas`"
+
+
+def test_configuration_page_equals_the_models(root):
+    assert (root / "docs" / "configuration.md").read_text() == config_reference.configuration_page(), "run `make schemas`"

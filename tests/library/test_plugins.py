@@ -1,0 +1,38 @@
+"""Plug-ins are found by their file name."""
+
+import subprocess
+import sys
+
+import pytest
+
+from scanloom import plugins
+
+KINDS = ["sources", "readers", "steps", "views", "encoders", "methods", "metrics", "explain", "report/sections"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_plugin_loads_and_says_what_it_is(kind):
+    assert plugins.names(kind)
+    for name in plugins.names(kind):
+        assert plugins.load(kind, name).__doc__, f"{kind}/{name}.py has no docstring"
+
+
+def test_unknown_name_is_an_error_with_a_suggestion():
+    with pytest.raises(plugins.UnknownPlugin, match="Did you mean 'hu_window'"):
+        plugins.load("steps", "hu_windw")
+
+
+def test_shared_files_are_no_plugins():
+    assert not [name for kind in KINDS for name in plugins.names(kind) if name.startswith("_")]
+
+
+def test_planning_a_study_imports_no_learning_framework(root):
+    """Importing TensorFlow costs about ten CPU seconds; every start of Snakemake would pay them."""
+    code = (
+        "import sys, yaml; from scanloom import config, preflight; "
+        "s = config.study_from(yaml.safe_load(open('config.yaml'))); "
+        "preflight.check(s, {d: config.load_dataset(d, 'datasets', u) for d, u in s.datasets.items()}); "
+        "print(sorted({'tensorflow', 'keras', 'jax'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

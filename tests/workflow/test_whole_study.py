@@ -1,0 +1,134 @@
+"""What a finished study has left behind: balanced books, reproducible shards, reusable runs, no identifiers."""
+
+import hashlib
+import json
+import re
+import shutil
+
+import pandas as pd
+import pydicom
+import pytest
+
+
+def digests(folder, pattern):
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob(pattern)}
+
+
+def test_books_balance_to_the_file(finished_workflow):
+    books = json.loads((finished_workflow.folder / "results/heads/books.json").read_text())
+    files = sum(1 for path in (finished_workflow.folder / "scans").rglob("*") if path.is_file())
+    assert books["found"] == files == books["used"] + books["excluded"]
+    assert sum(books["reasons"].values()) == books["excluded"] > 0
+
+
+def test_corpus_holds_no_validation_or_test_patient(finished_workflow):
+    results = finished_workflow.folder / "results"
+    splits = pd.read_parquet(results / "heads/splits.parquet").set_index("patient_id")["split"]
+    corpus = pd.read_parquet(results / "corpus/patients.parquet")
+    assert set(splits[corpus.patient_id]) == {"train"}
+
+
+def test_labelled_patients_are_nested_training_patients(finished_workflow):
+    results = finished_workflow.folder / "results"
+    splits = pd.read_parquet(results / "heads/splits.parquet").set_index("patient_id")["split"]
+    few, all_ = (pd.read_parquet(results / f"bleed/fractions/{f}.parquet") for f in ("0.3", "1"))
+    for seed in (0, 1):
+        small = set(few.patient_id[few.seed == seed])
+        assert small < set(all_.patient_id[all_.seed == seed])
+        assert set(splits[sorted(small)]) == {"train"}
+
+
+def test_every_arm_predicts_the_same_test_images(finished_workflow):
+    tables = [pd.read_parquet(p) for p in (finished_workflow.folder / "results/bleed/predictions").rglob("*.parquet")]
+    predictions = pd.concat(tables)
+    items = predictions[predictions.split == "test"].groupby(["method", "schedule", "fraction", "seed"]).item_id.apply(set)
+    assert len(items) == 2 * (2 + 2) * 2, "methods x (frozen + finetuned at two fractions) x seeds"
+    assert all(s == items.iloc[0] for s in items)
+
+
+def test_report_is_one_small_file_without_network(finished_workflow):
+    page = (finished_workflow.folder / "results/report.html").read_text()
+    assert len(page) < 10e6
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    assert "from_scratch" in page
+
+
+def test_no_identifier_of_the_input_leaves(finished_workflow):
+    """Every name, id and date in the DICOM headers, searched in every result and log (promise 8)."""
+    planted = set()
+    for path in (finished_workflow.folder / "scans").rglob("*.dcm"):
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+        except pydicom.errors.InvalidDicomError:
+            continue
+        for keyword in ("PatientName", "PatientID", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID"):
+            planted.add(str(header.get(keyword, "")))
+        planted.add(str(header.get("StudyDate", "")))
+    planted = {value.encode() for value in planted if len(value) >= 6}
+    assert len(planted) > 100
+    names = {path.name.encode() for path in (finished_workflow.folder / "scans").rglob("*.dcm")}
+    for folder in ("results", "logs"):
+        for path in (finished_workflow.folder / folder).rglob("*"):
+            if path.is_file():
+                content = path.read_bytes() + str(path.relative_to(finished_workflow.folder)).encode()
+                found = [value for value in planted | names if value in content]
+                assert not found, f"{path} holds {found[:3]}"
+
+
+def test_steps_before_training_do_not_import_tensorflow(root):
+    """`import tensorflow` costs about ten CPU seconds a job."""
+    import subprocess
+    import sys
+
+    from scanloom import code_dependencies, plugins
+
+    for script in ("download_dataset", "catalogue_dataset", "split_patients", "preprocess_chunk", "shard_chunk", "list_corpus",
+                   "draw_fraction", "audit_leakage", "sample_contact_sheet", "evaluate_task", "build_report"):  # fmt: skip
+        files = code_dependencies.import_closure(root / "workflow_scripts" / f"{script}.py")
+        modules = [".".join(p.relative_to(root).with_suffix("").parts) for p in files if p.parent.name != "workflow_scripts"]
+        modules += [f"scanloom.{k}.{n}" for k in ("sources", "readers", "steps", "metrics") for n in plugins.names(k)]
+        code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m.removesuffix('.__init__'))\n"
+        code += "print(sorted({'tensorflow', 'keras', 'jax'} & set(sys.modules)))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]", script
+
+
+def test_deleted_results_come_back_without_training(finished_workflow):
+    """Runs survive `rm -rf results`: shards come back to the same bytes, so every training is found again."""
+    folder = finished_workflow.folder
+    shards = digests(folder, "results/heads/shards/*")
+    encoders = digests(folder, "results/corpus/pretrained/*/encoder.keras")
+    runs = digests(folder, "runs/*/*")
+    shutil.rmtree(folder / "results")
+    finished_workflow.snakemake("results/report.html")
+    assert digests(folder, "results/heads/shards/*") == shards
+    assert digests(folder, "results/corpus/pretrained/*/encoder.keras") == encoders
+    assert digests(folder, "runs/*/*") == runs, "no run was trained again"
+
+
+def test_provenance_archive(finished_workflow):
+    """`snakemake --report` works beside the page."""
+    finished_workflow.snakemake("--report", "results/provenance.zip")
+    assert (finished_workflow.folder / "results/provenance.zip").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("change", ["key", "method"])
+def test_mistake_in_the_study_stops_before_the_first_job(finished_workflow, change):
+    study = dict(finished_workflow.study)
+    if change == "key":
+        study["fractoins"] = study.pop("fractions")
+        expected = "unknown key 'fractoins'. Did you mean 'fractions'?"
+    else:
+        methods = {"from_scratch": {}, "barlow_twinz": {}}
+        study["pretraining"] = study["pretraining"] | {"methods": methods}
+        expected = "Did you mean 'barlow_twins'?"
+    import yaml
+
+    (finished_workflow.folder / "study.yaml").write_text(yaml.safe_dump(study))
+    try:
+        done = finished_workflow.snakemake("results/report.html", check=False)
+    finally:
+        finished_workflow.write_study()
+    assert done.returncode != 0
+    assert expected in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
