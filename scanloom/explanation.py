@@ -44,8 +44,8 @@ def explain(
     images_of, table: the shards. predictions: name of the pretraining method -> its prediction table at one fraction
     and one seed; the first one chooses the cases. models: the same names -> keras models of that fraction and seed.
     masks: item_id -> bool `[*spatial]` of the images that have one. method: a file of `explain/`. Every network is
-    asked for the class that the first one predicts, so that maps can be compared. The pointing game is played on all test
-    images with a lesion in their mask that the network classifies correctly as something else than class 0.
+    asked for the class that the first one predicts, so that maps can be compared. The pointing game is played on all
+    test images with a lesion in their mask that the network classifies correctly as something else than class 0.
     """
     if not predictions or set(predictions) != set(models):
         raise ValueError(f"predictions {sorted(predictions)} and models {sorted(models)} must name the same methods")

@@ -16,7 +16,7 @@ def classifier(encoder, classes: int):
     if classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, not {classes} (binary tasks have two: p0 and p1)")
     head = keras.layers.Dense(classes, kernel_initializer="zeros", name="logits", dtype="float32")
-    return keras.Model(encoder.inputs, head(encoder.output), name="classifier")
+    return keras.Model(encoder.input, head(encoder.output), name="classifier")
 
 
 def head_of(model):

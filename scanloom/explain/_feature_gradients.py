@@ -38,7 +38,7 @@ def split_at(model, layer: str):
     if layer not in names:
         raise ValueError(f"model '{model.name}' has no layer '{layer}'; its last layers are {', '.join(names[-4:])}")
     cut = model.get_layer(layer).output
-    return keras.Model(model.inputs, cut), keras.Model(cut, model.output)
+    return keras.Model(model.input, cut), keras.Model(cut, model.output)
 
 
 def _tensorflow(after):

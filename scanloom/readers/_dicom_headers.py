@@ -23,11 +23,41 @@ MOSAIC = "mosaic of slices"
 COLOUR = "colour picture in a CT series"
 NO_RESCALE = "no rescale to HU"
 
-TAGS = """ImageType SOPClassUID SOPInstanceUID SeriesInstanceUID StudyInstanceUID PatientID Modality BodyPartExamined
-Manufacturer ManufacturerModelName ConvolutionKernel InstitutionName SliceThickness KVP XRayTubeCurrent InstanceNumber
-NumberOfFrames Rows Columns SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored PixelRepresentation
-PixelSpacing ImagerPixelSpacing ImagePositionPatient ImageOrientationPatient RescaleSlope RescaleIntercept
-ModalityLUTSequence SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence""".split()
+TAGS = [
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "PatientID",
+    "Modality",
+    "BodyPartExamined",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "ConvolutionKernel",
+    "InstitutionName",
+    "SliceThickness",
+    "KVP",
+    "XRayTubeCurrent",
+    "InstanceNumber",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
 
 PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
 UNDEFINED = 0xFFFFFFFF
@@ -75,9 +105,9 @@ def read_header(path: str, modality: str | None, check_compressed: bool) -> tupl
             reason = _unwanted(header, images, modality)
             if not reason and pixels is not None and not _complete(file, header, *pixels):
                 reason = TRUNCATED
-        if not reason and (deflated or header.file_meta.TransferSyntaxUID.is_compressed):
-            reason = _undecodable(path, header.file_meta.TransferSyntaxUID, check_compressed)
-        return reason, images
+            if not reason and (deflated or header.file_meta.TransferSyntaxUID.is_compressed):
+                reason = _undecodable(path, header.file_meta.TransferSyntaxUID, check_compressed)
+            return reason, images
     except InvalidDicomError:
         return NOT_DICOM, []
     except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError):
@@ -211,6 +241,7 @@ def _macro(frame, shared, sequence: str):
 
 def _images(header) -> list[dict]:
     """One dict per frame; a file with one frame and no functional groups has `frame` -1."""
+    palette = header.get("PhotometricInterpretation") == "PALETTE COLOR"
     common = _known(header)[0] | {
         "body_part": _text(header, "BodyPartExamined"),
         "manufacturer": _text(header, "Manufacturer"),
@@ -220,9 +251,7 @@ def _images(header) -> list[dict]:
         "rows": int(header.Rows),
         "columns": int(header.Columns),
         "photometric": _text(header, "PhotometricInterpretation"),
-        "samples": 3
-        if header.get("PhotometricInterpretation") == "PALETTE COLOR"
-        else header.get("SamplesPerPixel", 1),
+        "samples": 3 if palette else int(header.get("SamplesPerPixel", 1)),
         "bits_stored": int(header.get("BitsStored") or header.BitsAllocated),
         "signed": header.get("PixelRepresentation") == 1,
         "transfer_syntax": header.file_meta.TransferSyntaxUID.name,

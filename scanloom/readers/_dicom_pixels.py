@@ -50,10 +50,10 @@ def _colour_frame(header, frame: int) -> tuple[np.ndarray, np.ndarray, str]:
     stored = pixel_array(header, index=max(frame, 0))
     if header.PhotometricInterpretation == "PALETTE COLOR":
         stored = apply_color_lut(stored, header)[..., :3]
-    # Palettes have 8 or 16 bits; a 16-bit entry repeats its byte or fills the range: 65535 / 255 = 257.
-    wide = stored.dtype.itemsize == 2 and (header.PhotometricInterpretation == "PALETTE COLOR" or header.BitsStored > 8)
-    top = 2**header.BitsStored - 1 if wide and header.PhotometricInterpretation != "PALETTE COLOR" else 65535
-    values = stored.astype(np.float32) * np.float32(255 / top if wide else 1)
+        # A 16-bit entry holds its 8 bits in the high byte; the low byte is zero or the same byte again.
+        values = (stored >> 8 if stored.dtype.itemsize == 2 else stored).astype(np.float32)
+    else:
+        values = stored.astype(np.float32) * np.float32(255 / (2**header.BitsStored - 1))
     return values, np.zeros(values.shape[:2], bool), "0-255"
 
 

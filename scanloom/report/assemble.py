@@ -74,7 +74,8 @@ def render(tables: StudyTables, sections: dict[str, Section]) -> str:
     html = environment.get_template("page.html.j2").render(
         title=tables.title, study=tables.config["name"], sections=sections, style=(HERE / "style.css").read_text()
     )
-    return re.sub(r"\n\s*\n+", "\n", html)
+    html = re.sub(r"\n\s*\n+", "\n", html)
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", html)  # a number and its unit stay on one line
 
 
 def origin_lines(tables: StudyTables, sources: tuple[str, ...]) -> list[str]:

@@ -28,7 +28,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK, MUTED, RULE, PAPER = "#20242b", "#69727d", "#d8dce2", "#fdfdfe"
 PAGE_COLOURS = {INK: "currentColor", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
 
-PANEL_INCHES = (4.5, 3.1)  # one column of the page; full width on a phone, where 9 pt is then about 10 px
+WIDTH = 4.2  # inches: one column of the page; full width on a phone, where 9 pt is then about 10 px
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -89,7 +89,7 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     return styles
 
 
-def panel(name: str, alt: str, draw: Callable, inches: tuple[float, float] = PANEL_INCHES) -> Panel:
+def panel(name: str, alt: str, draw: Callable, inches: tuple[float, float] = (WIDTH, 2.95)) -> Panel:
     """`draw(axes)` as a panel. `name` is unique in the report; `alt` says in words what is drawn."""
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=inches, layout="constrained")
@@ -97,6 +97,7 @@ def panel(name: str, alt: str, draw: Callable, inches: tuple[float, float] = PAN
         svg, png = io.StringIO(), io.BytesIO()
         metadata = {"Date": None, "Creator": None, "Type": None, "Format": None}
         canvas.savefig(svg, format="svg", transparent=True, metadata=metadata)
+        canvas.set_layout_engine("none")  # the layout found for the SVG holds
         canvas.savefig(png, format="png", dpi=150, facecolor="white", metadata={"Software": None})
     return Panel(inline_svg(svg.getvalue(), name, alt), png.getvalue())
 

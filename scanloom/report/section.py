@@ -31,10 +31,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Statement:
-    """A generated sentence with its finding; `big` for the headline."""
+    """A generated sentence with its finding, what else is said in smaller type; `big` for the headline."""
 
     kind: ClassVar[str] = "statement"
     text: str
+    detail: str = ""
     tone: str = "plain"
     badge: str = ""
     big: bool = False

@@ -87,11 +87,21 @@ def megabytes(value) -> str:
     return f"{value / 1000:.1f} GB" if value >= 1000 else f"{value:.0f} MB"
 
 
+def capital(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 pair`, `2 pairs`."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def title(name: str) -> str:
     """A name of the config as words: `from_scratch` -> `From scratch`."""
     words = name.replace("_", " ").split()
     words = [UPPER.get(word, word) for word in words]
-    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]]) if words else name
+    return capital(" ".join(words))
 
 
 def metric(name: str) -> str:

@@ -38,7 +38,9 @@ def config() -> dict:
         "seed": 0,
         "salt": "very-secret-salt",
         "folders": {"data": "/home/jane.doe/scans", "private": "private", "runs": "runs"},
-        "datasets": {"phantom": {"dtype": "uint8", "steps": [{"name": "hu_window", "settings": {"windows": CHANNELS}}]}},
+        "datasets": {
+            "phantom": {"dtype": "uint8", "steps": [{"name": "hu_window", "settings": {"windows": CHANNELS}}]}
+        },
         "corpora": {"heads": {"datasets": ["phantom"]}},
         "tasks": {"bleed": {"dataset": "phantom", "label": "bleed", "corpus": "heads", "level": "image"}},
         "fractions": FRACTIONS,
@@ -104,7 +106,9 @@ def build(root: Path, patients: int = 240) -> StudyTables:
             put(f"bleed/predictions/{method}/finetuned-{fraction:g}.parquet", chosen, "finetune_classifier")
     n_train = int((people.split == "train").sum())
     counts = [max(4, round(f * n_train)) for f in FRACTIONS]
-    labelled = pd.DataFrame({"fraction": FRACTIONS, "labelled_patients": counts, "labelled_images": np.multiply(counts, 4)})
+    labelled = pd.DataFrame(
+        {"fraction": FRACTIONS, "labelled_patients": counts, "labelled_images": np.multiply(counts, 4)}
+    )
     evaluation = evaluate(predictions, CLASSES, metrics=METRICS, labelled=labelled, resamples=300)
     for part in ("metrics", "comparisons", "savings", "calibration", "confusion"):
         rule = "evaluate_task" if part == "metrics" else None
@@ -170,7 +174,15 @@ def _data(rng, people: pd.DataFrame) -> tuple[pd.DataFrame, dict, pd.DataFrame]:
     reasons = {"localizer": 12, "truncated_file": 3, "other_modality": 5, "missing_slices": 8, "duplicate_instance": 2}
     for reason, n in reasons.items():
         rows += [
-            {"series_id": "", "patient_id": "", "verdict": "excluded", "reason": reason, "n_files": 1, "n_images": 0, "chunk": -1}
+            {
+                "series_id": "",
+                "patient_id": "",
+                "verdict": "excluded",
+                "reason": reason,
+                "n_files": 1,
+                "n_images": 0,
+                "chunk": -1,
+            }
         ] * n
     used = 4 * len(people)
     excluded = sum(reasons.values())
@@ -222,7 +234,8 @@ def _history(rng, method: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "step": step,
-            "loss": (60 if method == "barlow_twins" else 0.7) * (0.3 + 0.7 * np.exp(-4 * progress)) + rng.normal(0, 0.01, len(step)),
+            "loss": (60 if method == "barlow_twins" else 0.7) * (0.3 + 0.7 * np.exp(-4 * progress))
+            + rng.normal(0, 0.01, len(step)),
             "learning_rate": 1e-3 * 0.5 * (1 + np.cos(np.pi * progress)),
             "images_per_s": rng.normal(900, 20, len(step)),
             "wait_share": rng.uniform(0.002, 0.012, len(step)),
@@ -270,7 +283,9 @@ def _explained(rng, images: pd.DataFrame, size: int = 64) -> tuple[pd.DataFrame,
     y, x = np.mgrid[:size, :size]
     for label in (0, 1):
         for group in ("right", "wrong"):
-            for case in test[test.bleed == label].drop_duplicates("patient_id").iloc[3 * (group == "wrong") :][:3].itertuples():
+            for case in (
+                test[test.bleed == label].drop_duplicates("patient_id").iloc[3 * (group == "wrong") :][:3].itertuples()
+            ):
                 head, lesion = _head(rng, size, bool(label))
                 pictures.append(np.uint8(255 * np.stack([head, head**2, np.sqrt(head)], axis=-1)))
                 masks.append(lesion)
@@ -302,8 +317,24 @@ def _explained(rng, images: pd.DataFrame, size: int = 64) -> tuple[pd.DataFrame,
         **{f"maps_{method}": np.stack(part) for method, part in maps.items()},
     }
     played = {
-        "barlow_twins": {"hits": 31, "n": 40, "n_patients": 22, "rate": 0.775, "low": 0.62, "high": 0.9, "chance": 0.03},
-        "from_scratch": {"hits": 14, "n": 33, "n_patients": 19, "rate": 0.424, "low": 0.24, "high": 0.61, "chance": 0.03},
+        "barlow_twins": {
+            "hits": 31,
+            "n": 40,
+            "n_patients": 22,
+            "rate": 0.775,
+            "low": 0.62,
+            "high": 0.9,
+            "chance": 0.03,
+        },
+        "from_scratch": {
+            "hits": 14,
+            "n": 33,
+            "n_patients": 19,
+            "rate": 0.424,
+            "low": 0.24,
+            "high": 0.61,
+            "chance": 0.03,
+        },
     }
     for result in played.values():
         result["interval"] = "bootstrap over patients"
@@ -312,7 +343,13 @@ def _explained(rng, images: pd.DataFrame, size: int = 64) -> tuple[pd.DataFrame,
 
 def _benchmarks(root: Path, rng) -> list[Path]:
     paths = []
-    seconds = {"download_dataset": 40, "catalogue_dataset": 6, "preprocess_chunk": 3, "pretrain_encoder": 190, "evaluate_task": 14}
+    seconds = {
+        "download_dataset": 40,
+        "catalogue_dataset": 6,
+        "preprocess_chunk": 3,
+        "pretrain_encoder": 190,
+        "evaluate_task": 14,
+    }
     for rule, mean in seconds.items():
         for job in ["phantom/000", "phantom/001"] if rule == "preprocess_chunk" else ["phantom"]:
             path = root / "logs" / "benchmarks" / rule / f"{job}.tsv"
@@ -320,6 +357,8 @@ def _benchmarks(root: Path, rng) -> list[Path]:
             s = mean * rng.uniform(0.9, 1.1)
             header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time"
             memory = "-" if mean < 5 else f"{200 + 8 * mean:.2f}"
-            path.write_text(f"{header}\n{s:.4f}\t0:00:{int(s) % 60:02d}\t{memory}\t-\t-\t-\t0\t0\t98.5\t{s * 0.95:.2f}\n")
+            path.write_text(
+                f"{header}\n{s:.4f}\t0:00:{int(s) % 60:02d}\t{memory}\t-\t-\t-\t0\t0\t98.5\t{s * 0.95:.2f}\n"
+            )
             paths.append(path)
     return paths

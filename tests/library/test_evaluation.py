@@ -89,6 +89,25 @@ def test_families_of_null_studies_are_rarely_rejected():
     assert rejected / 60 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 60)
 
 
+def test_findings_follow_the_p_value_after_holm_and_not_the_plain_one():
+    """Weak gains, each arm with its own noise: among 10 studies some p lies between 0.05 and 0.05 / 3."""
+    found = []
+    for number in range(10):
+        own = predictions({"from_scratch": scratch}, noise_seed=number)
+        other = predictions({"barlow_twins": lambda fraction: scratch(fraction) + 0.3}, noise_seed=100 + number)
+        found.append(evaluate(pd.concat([own, other]), CLASSES, metrics=["auroc"], resamples=400).comparisons)
+    found = pd.concat(found)
+    assert ((found.p < 0.05) & (found.p_holm >= 0.05)).any()
+    assert ((found.finding == FOR) == ((found.p_holm < 0.05) & (found.difference > 0))).all()
+
+
+def test_more_copies_of_a_patients_images_are_no_more_evidence(table):
+    copies = table.assign(item_id="copy-" + table.item_id)
+    once, twice = (evaluate(rows, CLASSES, metrics=["auroc"], **RUN) for rows in (table, pd.concat([table, copies])))
+    for name, columns in (("metrics", ["value", "low", "high"]), ("comparisons", ["difference", "low", "high", "p"])):
+        np.testing.assert_allclose(getattr(twice, name)[columns], getattr(once, name)[columns], atol=1e-12)
+
+
 def test_savings_leave_out_the_baseline_and_the_reference(evaluation):
     assert set(evaluation.savings.method) == {"barlow_twins"}
     first = evaluation.savings.query("metric == 'auroc' and fraction == 0.01").iloc[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom.report import wording
-from scanloom.report.figure_style import INK, MUTED, PAPER, method_styles, panel
+from scanloom.report.figure_style import INK, MUTED, PAPER, WIDTH, method_styles, panel
 from scanloom.report.section import Figure, Heading, Note, Section, Table
 from scanloom.report.study_tables import StudyTables
 
@@ -54,7 +54,7 @@ def _reliability(tables: StudyTables, task: str, bins: pd.DataFrame) -> Figure:
                         for method, part in rows.groupby("method")
                     ),
                     lambda axes, rows=rows, title=title: _draw_reliability(axes, rows, title, styles),
-                    (4.5, 3.5),
+                    (WIDTH, 3.5),
                 )
             )
     binary = len(tables.classes(task)) == 2
@@ -122,7 +122,7 @@ def _distribution(tables: StudyTables, task: str):
                 lambda axes, rows=rows, said=said, title=title, colour=colour: _draw_distribution(
                     axes, said, rows.label.to_numpy(), classes, title, colour
                 ),
-                (4.5, 1.5 + 0.42 * len(classes)),
+                (WIDTH, 1.5 + 0.42 * len(classes)),
             )
         )
     what = f"of “{classes[1]}”" if len(classes) == 2 else "given to the true class"

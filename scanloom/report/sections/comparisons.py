@@ -3,7 +3,7 @@
 import pandas as pd
 
 from scanloom.report import wording
-from scanloom.report.figure_style import INK, MUTED, PAPER, method_styles, panel
+from scanloom.report.figure_style import INK, MUTED, PAPER, WIDTH, method_styles, panel
 from scanloom.report.section import Figure, Heading, Note, Section, Table
 from scanloom.report.study_tables import StudyTables
 
@@ -42,13 +42,13 @@ def _forest(tables: StudyTables, task: str, comparisons: pd.DataFrame) -> Figure
     panels = []
     for schedule in main.schedule.unique():
         rows = main[main.schedule == schedule].sort_values(["method", "fraction"], ascending=[True, True])
-        title = f"{wording.metric(metric)}, {wording.title(schedule).lower()}"
+        title = f"{wording.capital(wording.metric(metric))}, {schedule}"
         panels.append(
             panel(
                 f"comparisons-{task}-{schedule}",
                 f"Paired differences in {title}: " + "; ".join(_row_in_words(row) for row in rows.itertuples()) + ".",
                 lambda axes, rows=rows, title=title: _draw(axes, rows, title, reach, styles),
-                (4.5, 1.35 + 0.36 * len(rows)),
+                (WIDTH, 1.35 + 0.36 * len(rows)),
             )
         )
     direction = "right" if wording.higher_is_better(metric) else "left"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom.report import wording
-from scanloom.report.figure_style import INK, MUTED, RULE, method_styles, panel
+from scanloom.report.figure_style import INK, MUTED, RULE, WIDTH, method_styles, panel
 from scanloom.report.section import Figure, Heading, Note, Section
 from scanloom.report.study_tables import StudyTables
 
@@ -44,7 +44,7 @@ def _figure(tables: StudyTables, task: str, confusion: pd.DataFrame) -> Figure:
                 lambda axes, counts=counts, title=title, colour=styles[method].colour: _draw(
                     axes, counts, classes, title, colour
                 ),
-                (4.5, 1.3 + 0.5 * len(classes)),
+                (WIDTH, 1.3 + 0.5 * len(classes)),
             )
         )
     return Figure(
@@ -65,7 +65,8 @@ def _draw(axes, counts: np.ndarray, classes: list[str], title: str, colour: str)
             axes.fill_between(
                 [column, column + 1], row, row + 1, color=colour, alpha=float(0.75 * share[row, column]), lw=0
             )
-            text = f"{share[row, column]:.0%}" if size > 6 else f"{share[row, column]:.0%}  ({counts[row, column]:,})"
+            text = wording.percent(share[row, column])
+            text = text if size > 6 else f"{text} ({counts[row, column]:,})"
             axes.text(
                 column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=9 if size <= 4 else 7, color=INK
             )

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from scanloom.report import wording
-from scanloom.report.figure_style import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, panel
+from scanloom.report.figure_style import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, WIDTH, panel
 from scanloom.report.section import Figure, Heading, KeyNumber, KeyNumbers, Note, Section, Table
 from scanloom.report.study_tables import StudyTables
 
@@ -75,7 +75,7 @@ def _balance(dataset: str, books: dict) -> list:
                     f"exclusions-{dataset}",
                     f"Files excluded by reason: {words}.",
                     lambda axes: _draw_reasons(axes, reasons),
-                    (4.5, 1.1 + 0.3 * len(reasons)),
+                    (WIDTH, 1.1 + 0.3 * len(reasons)),
                 ),
             ),
             caption="Files excluded, by reason. The list of files is kept in the private folder, not here.",
@@ -114,7 +114,8 @@ def _classes(tables: StudyTables, dataset: str, images: pd.DataFrame) -> list:
         named = images[column].map(dict(enumerate(classes))).fillna("no label")
         for split in SPLITS:
             part = images[images.split == split].assign(name=named)
-            for (name, site), group in part.groupby(["name", "site"]):
+            order = pd.Categorical(part.name, [*classes, "no label"])
+            for (name, site), group in part.groupby([order, "site"], observed=True):
                 rows.append(
                     (
                         wording.title(column),
@@ -136,7 +137,7 @@ def _classes(tables: StudyTables, dataset: str, images: pd.DataFrame) -> list:
                 f"classes-{dataset}-{column}",
                 f"Images per class of {wording.title(column)} and split: {words}.",
                 lambda axes, counts=counts, column=column: _draw_classes(axes, counts, wording.title(column)),
-                (4.5, 2.3 + 0.14 * len(counts.columns)),
+                (WIDTH, 2.3 + 0.14 * len(counts.columns)),
             )
         )
     return [

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.ndimage import binary_erosion
 
 from scanloom.report import wording
-from scanloom.report.figure_style import INK, MUTED, method_styles, panel
+from scanloom.report.figure_style import INK, MUTED, WIDTH, method_styles, panel
 from scanloom.report.image_tiles import overlay, to_uint8
 from scanloom.report.section import Card, Cards, Figure, Heading, Note, Section, Table
 from scanloom.report.sections.contact_sheet import in_colour
@@ -111,7 +111,7 @@ def _pointing(tables: StudyTables, task: str) -> list:
                 f"pointing-{task}",
                 f"Pointing game, share of maps whose maximum lies in the lesion: {words}.",
                 lambda axes: _draw(axes, played, styles),
-                (4.5, 1.3 + 0.42 * len(played)),
+                (WIDTH, 1.3 + 0.42 * len(played)),
             ),
         ),
         caption="Share of test images whose map has its maximum inside the true lesion, with 95 % intervals over "

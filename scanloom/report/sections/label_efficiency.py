@@ -70,7 +70,7 @@ def _panels(test: pd.DataFrame, task: str, metrics: list[str], styles: dict[str,
         limits = _limits(shown)
         for schedule in shown.schedule.unique():
             rows = shown[shown.schedule == schedule]
-            title = f"{wording.metric(metric)}, {wording.title(schedule).lower()}"
+            title = f"{wording.capital(wording.metric(metric))}, {schedule}"
             panels.append(
                 panel(
                     f"label_efficiency-{task}-{metric}-{schedule}",
@@ -151,7 +151,7 @@ def _table(test: pd.DataFrame, source: tuple[str, ...]) -> Table:
         )
     return Table(
         title="All test scores",
-        columns=("Arm", "Labels", "Patients", *(wording.metric(name) for name in names)),
+        columns=("Arm", "Labels", "Patients", *(wording.capital(wording.metric(name)) for name in names)),
         rows=tuple(rows),
         caption="Mean over seeds with 95 % intervals over patients and seeds; patients: labelled training patients.",
         sources=source,

@@ -34,11 +34,11 @@ def build(tables: StudyTables) -> Section:
 def _pairs(name: str, pairs: pd.DataFrame) -> list:
     across = pairs[pairs.split_a != pairs.split_b]
     if across.empty:
-        verdict = Note(f"{wording.count(len(pairs))} pairs of duplicates, none across splits.", "good")
+        verdict = Note(f"{wording.plural(len(pairs), 'pair')} of duplicates, none across splits.", "good")
     else:
         touched = len(set(across.item_a) | set(across.item_b))
         verdict = Note(
-            f"{wording.count(len(across))} pairs of duplicates lie across splits ({wording.count(touched)} images). "
+            f"{wording.plural(len(across), 'pair')} of duplicates across splits ({wording.count(touched)} images). "
             "Scores may be too good by as much as these images weigh.",
             "bad",
         )

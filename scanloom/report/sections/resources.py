@@ -3,7 +3,7 @@
 import pandas as pd
 
 from scanloom.report import wording
-from scanloom.report.figure_style import BLUE, INK, panel
+from scanloom.report.figure_style import BLUE, INK, WIDTH, panel
 from scanloom.report.section import Figure, KeyNumber, KeyNumbers, Note, Section, Table
 from scanloom.report.study_tables import StudyTables
 
@@ -30,7 +30,7 @@ def build(tables: StudyTables) -> Section:
         "resources-time",
         f"Total run time per rule: {words}.",
         lambda axes: _draw(axes, rules),
-        (6, 1 + 0.27 * len(rules)),
+        (WIDTH, 1 + 0.27 * len(rules)),
     )
     numbers = KeyNumbers(
         (

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom.report import wording
-from scanloom.report.figure_style import method_styles, panel
+from scanloom.report.figure_style import WIDTH, method_styles, panel
 from scanloom.report.section import Figure, Heading, Note, Section, Table
 from scanloom.report.study_tables import StudyTables
 
@@ -35,7 +35,7 @@ def build(tables: StudyTables) -> Section:
         if trained:
             blocks += [*_collapsed(trained), _figure(tables, corpus, trained), _runs(tables, corpus, trained)]
         if untrained:
-            blocks.append(Note(f"Nothing was pretrained, so there is no curve: {', '.join(untrained)}."))
+            blocks.append(Note(f"No curve: {', '.join(untrained)} (nothing is pretrained, or no history was given)."))
     return Section(TITLE, LEAD, tuple(blocks))
 
 
@@ -80,7 +80,7 @@ def _figure(tables: StudyTables, corpus: str, trained: dict[str, pd.DataFrame]) 
                     lambda axes, curves=curves, column=column, titled=titled, scale=scale: _draw(
                         axes, curves, column, titled, scale, styles
                     ),
-                    (4.5, 2.7),
+                    (WIDTH, 2.7),
                 )
             )
     return Figure(

@@ -24,15 +24,21 @@ def build(tables: StudyTables) -> Section:
         if verdict is None:
             blocks.append(Note("This task has no verdict: it was not evaluated, or its verdict was not given."))
             continue
-        blocks.append(Statement(verdict["headline"], _tone(verdict["finding"]), big=True))
+        blocks.append(Statement(*_split(verdict["headline"]), _tone(verdict["finding"]), big=True))
         numbers = _key_numbers(tables, task, verdict)
         if numbers:
             blocks.append(numbers)
         for sentence in verdict["sentences"]:
-            blocks.append(Statement(sentence["text"], _tone(sentence["finding"]), badge=sentence["finding"]))
+            blocks.append(Statement(*_split(sentence["text"]), _tone(sentence["finding"]), badge=sentence["finding"]))
         blocks += _beside_baseline(tables, task, verdict)
         blocks.append(Note(" ".join(verdict["notes"])))
     return Section(TITLE, LEAD, tuple(blocks))
+
+
+def _split(text: str) -> tuple[str, str]:
+    """What was found, and the numbers behind it: the first sentence and the rest."""
+    first, dot, rest = text.partition(". ")
+    return (f"{first}.", rest) if dot else (text, "")
 
 
 def _tone(finding: str) -> str:
@@ -117,12 +123,11 @@ def _beside_baseline(tables: StudyTables, task: str, verdict: dict) -> list:
             key = (verdict["metric"], sentence["schedule"], row["fraction"])
             own = _score(metrics, key[0], sentence["method"], *key[1:])
             base = _score(metrics, key[0], "from_scratch", *key[1:])
-            reference = " (reference)" if sentence["uses_labels"] else ""
+            reference = " †" if sentence["uses_labels"] else ""
             rows.append(
                 (
                     f"{wording.title(sentence['method'])}, {sentence['schedule']}{reference}",
-                    wording.fraction(row["fraction"]),
-                    wording.count(own.labelled_patients),
+                    f"{wording.fraction(row['fraction'])} ({wording.count(own.labelled_patients)})",
                     wording.interval(own.value, own.low, own.high),
                     wording.interval(base.value, base.low, base.high),
                     f"{wording.signed(row['difference'])} {wording.bounds(row['low'], row['high'])}",
@@ -131,12 +136,11 @@ def _beside_baseline(tables: StudyTables, task: str, verdict: dict) -> list:
             )
     table = Table(
         title=f"{wording.metric(verdict['metric'])} beside the baseline",
-        columns=("Arm", "Labels", "Patients", "Score", "From scratch", "Difference", "Finding"),
+        columns=("Arm", "Labels", "Score", "From scratch", "Difference", "Finding"),
         rows=tuple(rows),
-        caption="Means over seeds on test, with 95 % intervals over patients and seeds. A reference is pretrained with "
-        "labels: it shows what is possible, and saves none.",
+        caption="Means over seeds on test, with 95 % intervals over patients and seeds. †: a reference, pretrained "
+        "with labels; it shows what is possible, and saves none. In brackets: labelled patients.",
         sources=_sources(task),
-        numeric=frozenset(["Labels", "Patients"]),
-        folded=False,
+        numeric=frozenset(["Labels"]),
     )
     return [table]
