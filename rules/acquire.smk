@@ -32,6 +32,7 @@ rule catalogue_dataset:
         catalogue="results/{dataset}/catalogue.parquet",
         books="results/{dataset}/books.json",
         files=f"{FOLDERS.private}/{{dataset}}/files.parquet",
+        labels=f"{FOLDERS.private}/{{dataset}}/labels.parquet",
         chunks=expand(f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet", chunk=planning.chunk_names(study)),
         origin="results/{dataset}/catalogue.parquet.origin.json",
     log:
@@ -51,7 +52,7 @@ rule catalogue_dataset:
         labels=of_dataset("labels"),
         masks=of_dataset("masks"),
         site=of_dataset("site"),
-        official_split=of_dataset("official_split"),
+        expected=of_dataset("expected"),
         salt=lookup(dpath="salt", within=config),
         private=FOLDERS.private,
         code=code_of("catalogue_dataset", readers=of_dataset("reader")),

@@ -102,6 +102,11 @@ def label_columns(wildcards):
     return list(DATASETS[wildcards.dataset]["labels"]["columns"])
 
 
+def task_labels(wildcards):
+    """Label columns of the job's dataset that tasks use: each of their classes must be in each split."""
+    return sorted({task.label for task in study.tasks.values() if task.dataset == wildcards.dataset})
+
+
 def labels_of_corpus(wildcards):
     """Label columns of the datasets in the job's corpus, for methods that use labels."""
     return {d: DATASETS[d]["labels"]["columns"] for d in study.corpora[wildcards.corpus].datasets}

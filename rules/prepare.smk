@@ -4,7 +4,7 @@
 rule split_patients:
     input:
         catalogue="results/{dataset}/catalogue.parquet",
-        root=f"{FOLDERS.private}/{{dataset}}/root.json",
+        labels=f"{FOLDERS.private}/{{dataset}}/labels.parquet",
         chunks=expand(f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet", chunk=planning.chunk_names(study)),
     output:
         splits="results/{dataset}/splits.parquet",
@@ -22,16 +22,14 @@ rule split_patients:
         mem_mb=1000,
         runtime=30,
     params:
-        reader=of_dataset("reader"),
-        group=of_dataset("group"),
         labels=of_dataset("labels"),
+        task_labels=task_labels,
         masks=of_dataset("masks"),
-        site=of_dataset("site"),
         official_split=of_dataset("official_split"),
         stratify=of_dataset("stratify"),
         shares=lookup(dpath="splits", within=config),
         seed=lookup(dpath="seed", within=config),
-        code=code_of("split_patients", readers=of_dataset("reader")),
+        code=code_of("split_patients"),
     script:
         "../workflow_scripts/split_patients.py"
 

@@ -14,20 +14,70 @@ import numpy as np
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.identity import chunk_of, pseudonym, pseudonyms
+from scanloom.identity import chunk_of, pseudonyms
+from scanloom.labels import match_rows
 from scanloom.readers._scan import Grouped, ScanResult, find_files
 
 # Columns of the catalogue that are copied from the header of a series' first image.
-HEADER = (
-    "modality body_part manufacturer scanner_model kernel slice_thickness_mm rows columns photometric bits_stored signed"
-    " rescale_slope rescale_intercept transfer_syntax kvp tube_current_ma"
-).split(" ")
-COLUMNS = (
-    "series_id patient_id verdict reason file_ids n_files n_images modality body_part manufacturer scanner_model kernel"
-    " site slice_thickness_mm rows columns spacing_mm orientation photometric bits_stored signed rescale_slope"
-    " rescale_intercept transfer_syntax tilt_deg kvp tube_current_ma chunk"
-).split(" ")
-CHUNK_COLUMNS = "series_id patient_id slice_index path frame sop_uid series_uid raw_patient position_mm".split(" ")
+HEADER = [
+    "modality",
+    "body_part",
+    "manufacturer",
+    "scanner_model",
+    "kernel",
+    "slice_thickness_mm",
+    "rows",
+    "columns",
+    "photometric",
+    "bits_stored",
+    "signed",
+    "rescale_slope",
+    "rescale_intercept",
+    "transfer_syntax",
+    "kvp",
+    "tube_current_ma",
+]
+COLUMNS = [
+    "series_id",
+    "patient_id",
+    "verdict",
+    "reason",
+    "file_ids",
+    "n_files",
+    "n_images",
+    "modality",
+    "body_part",
+    "manufacturer",
+    "scanner_model",
+    "kernel",
+    "site",
+    "slice_thickness_mm",
+    "rows",
+    "columns",
+    "spacing_mm",
+    "orientation",
+    "photometric",
+    "bits_stored",
+    "signed",
+    "rescale_slope",
+    "rescale_intercept",
+    "transfer_syntax",
+    "tilt_deg",
+    "kvp",
+    "tube_current_ma",
+    "chunk",
+]
+CHUNK_COLUMNS = [
+    "series_id",
+    "patient_id",
+    "slice_index",
+    "path",
+    "frame",
+    "sop_uid",
+    "series_uid",
+    "raw_patient",
+    "position_mm",
+]
 SITE_COLUMNS = ("institution", "manufacturer", "scanner_model", "kernel", "body_part", "modality")
 
 
@@ -73,7 +123,7 @@ def build_catalogue(
     reader: name of a reader plug-in, `settings` its checked settings.
     group: unit of splits: "patient_id" (DICOM's, else the label table's column), another label-table column, or None.
     site: label-table column, or one of SITE_COLUMNS; None: DICOM's institution. Institutions are always pseudonyms.
-    labels: label table, all columns text; `key` is the column to match with what `join` says of an image.
+    labels: label table, all columns text; None: the reader's own, if it has one. `join`, `key`: see labels.match_rows.
     declared: paths of label tables and masks: found, and excluded as declared.
     """
     root = Path(root)
@@ -82,7 +132,8 @@ def build_catalogue(
     scan = plugin.scan(root, settings, modality=modality, declared=frozenset(declared), workers=workers)
     grouped = plugin.group_series(scan, settings)
     labels = scan.labels if labels is None else labels
-    rows = None if labels is None else label_rows(grouped.images, labels, join, key)
+    asked = labels is not None and not {group, site}.isdisjoint(labels.columns)
+    rows = match_rows(grouped.images, labels, join, key) if asked else None
 
     series = _series_table(grouped, dataset, salt)
     series = _with_groups(series, grouped, group, labels, rows)
@@ -92,7 +143,7 @@ def build_catalogue(
     series["chunk"] = np.where(used, [chunk_of(series_id, chunks) for series_id in series.series_id], -1)
 
     files = _files_table(scan, grouped, series, dataset, salt)
-    catalogue = _catalogue_table(scan, grouped, series, files, dataset, salt)
+    catalogue = _catalogue_table(scan, grouped, series, files, dataset, salt, group)
     books = balance_books(catalogue, files, found)
     if not used.any():
         raise CatalogueError(f"{dataset}: none of {found} files is usable: {books['reasons']}")
@@ -123,29 +174,6 @@ def declared_files(root: Path, table: str | None, labels: pd.DataFrame | None, m
     """Paths below root that the dataset file declares as non-images: the label table and the masks it names."""
     masks = set() if labels is None or mask_column is None else set(labels[mask_column].dropna()) - {""}
     return frozenset(Path(path).as_posix() for path in masks | ({table} if table else set()))
-
-
-def label_rows(images: pd.DataFrame, labels: pd.DataFrame, join: str, key: str | None = None) -> np.ndarray:
-    """For each image the number of its row in the label table, -1 where it has none (the first of several).
-
-    join "path" tries the path below the root, then the file name, then the name without extension.
-    """
-    key = key or join
-    if key not in labels.columns:
-        raise CatalogueError(_absent("label key", key, labels.columns))
-    position = pd.Series(np.arange(len(labels)), index=labels[key].astype(str))
-    position = position[~position.index.duplicated()]
-    if join == "path":
-        name = images.path.str.rpartition("/")[2]
-        tries = [images.path, name, name.str.replace(r"\.[^.]*$", "", regex=True)]
-    else:
-        column = {"sop_uid": "sop_uid", "series_uid": "series_uid", "patient_id": "raw_patient", "index": "frame"}[join]
-        tries = [images[column].astype(str)]
-    rows = np.full(len(images), -1)
-    for values in tries:
-        matched = position.reindex(values).fillna(-1).to_numpy().astype(int)
-        rows = np.where(rows < 0, matched, rows)
-    return rows
 
 
 def unexpected_counts(catalogue: pd.DataFrame, expected: dict[str, int]) -> list[str]:
@@ -256,7 +284,7 @@ def _files_table(scan: ScanResult, grouped: Grouped, series: pd.DataFrame, datas
     return files
 
 
-def _catalogue_table(scan, grouped: Grouped, series, files, dataset: str, salt: str) -> pd.DataFrame:
+def _catalogue_table(scan, grouped: Grouped, series, files, dataset: str, salt: str, group: str | None) -> pd.DataFrame:
     """Used series, then excluded files."""
     used = series[series.reason == ""]
     pairs = grouped.images[["series_key", "path"]].drop_duplicates()
@@ -272,9 +300,9 @@ def _catalogue_table(scan, grouped: Grouped, series, files, dataset: str, salt: 
     counts = scan.images.groupby("path").size()
     grouped_as = series.set_index("series_id")
     patient = grouped_as.patient_id.reindex(out.series_id).to_numpy()
-    by_header = [
-        pseudonym(salt, "patient", dataset, raw) if isinstance(raw, str) and raw else "" for raw in out.raw_patient
-    ]
+    # Of a file that belongs to no series only its header can say whose it is, and only where DICOM's patient counts.
+    raw = out.raw_patient.fillna("").astype("str")
+    by_header = pseudonyms(salt, "patient", dataset, raw).where((raw != "") & (group == "patient_id"), "")
     out = out.assign(
         patient_id=np.where(pd.isna(patient), by_header, patient),
         file_ids=[[name] for name in out.file_id],

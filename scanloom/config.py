@@ -9,21 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from scanloom import plugins
+from scanloom.arms import Finetuned, Frozen, Strict
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class ConfigError(ValueError):
     """A study or dataset file that cannot be run; the message names file, key, value and remedy."""
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors; values do not change after they were checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _one_plugin(value: Any) -> Any:
@@ -190,24 +185,6 @@ class Pretraining(Strict):
         return checked
 
 
-class Frozen(Strict):
-    """Linear probe on cached embeddings."""
-
-    l2: list[float] = Field([0.01, 1.0, 100.0], min_length=1, description="inverse L2 strengths C, chosen on validation")
-
-
-class Finetuned(Strict):
-    """Warm-up with a frozen encoder, then everything; the same for every method."""
-
-    updates: int = Field(200, ge=1, description="updates after warm-up, equal at every fraction")
-    warmup_updates: int = Field(40, ge=0, description="updates of the head alone")
-    batch: int = Field(64, ge=2)
-    learning_rates: list[float] = Field([1e-3], min_length=1, description="candidates, chosen on validation")
-    weight_decay: float = Field(1e-4, ge=0)
-    validate_every: int = Field(50, ge=1)
-    balanced: bool = Field(True, description="weight classes by inverse frequency")
-
-
 class Arms(Strict):
     """Uses of an encoder downstream."""
 
@@ -242,7 +219,7 @@ class Explanation(Strict):
     method: str = Field("grad_cam", description="a file of scanloom/explain")
     compare: str = Field("barlow_twins", description="method shown beside from_scratch")
     cases_per_group: int = Field(3, ge=1, le=12)
-    tolerance_px: int = Field(0, ge=0, description="pointing game: a hit this many pixels outside the mask still counts")
+    tolerance_px: int = Field(0, ge=0, description="pointing game: a hit so close to the mask counts")
 
     @field_validator("method")
     @classmethod

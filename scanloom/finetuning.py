@@ -4,19 +4,18 @@ Every method goes through the same views, the same batches, the same number of u
 candidates, the baseline included; the weights that are best on validation are kept, and test is only predicted.
 """
 
-import hashlib
-import json
+import io
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.config import Finetuned
+from scanloom.arms import Finetuned
 from scanloom.downstream import (
     Arm,
     LabelledRows,
@@ -31,16 +30,18 @@ from scanloom.downstream import (
 from scanloom.embeddings import apply_in_batches, inference
 from scanloom.heads import classifier, head_of, softmax
 from scanloom.intensity import to_unit
+from scanloom.labelled_batches import DRAW, labelled_batches
 from scanloom.lazy import keras
-from scanloom.schedules import warmup_cosine
-from scanloom.stateless_random import uniform
-from scanloom.training import remembered_jit, train_steps
+from scanloom.optimizers import adamw
+from scanloom.schedules import constant, cosine
+from scanloom.training import make_deterministic, remembered_jit, train_steps
 from scanloom.weight_transfer import transfer
+
+log = logging.getLogger(__name__)
 
 SCHEDULE = "finetuned"
 RAMP_SHARE = 0.1  # of the updates after warm-up, in which the learning rate rises linearly
 LARGEST_GRADIENT_NORM = 1.0
-ORDER = 0x0DE5  # keeps the order of images apart from the draws of the views
 PREDICTION_BATCH = 256
 
 
@@ -116,66 +117,104 @@ def _selection_of(fit: dict, learning_rate: float, table: pd.DataFrame, rows: La
     }
 
 
+def set_frozen(network, frozen: bool) -> None:
+    """Fix the encoder of a `classifier`, weights and batch-norm statistics, or set it free; the head always learns."""
+    for layer in network.layers:
+        layer.trainable = layer is head_of(network) or not frozen
+
+
+def phase_of(network, views, settings: Finetuned, jit_compile: bool, frozen: bool):
+    """A compiled keras.Model that trains `network` on batch dicts of `labelled_batches`, in the phase it is in now.
+
+    Two phases may share a network; each has its own optimizer. `set_frozen` must have been called for this phase
+    whenever it trains.
+    """
+
+    class Phase(keras.Model):
+        def __init__(self):
+            super().__init__(name="head" if frozen else "all")
+            self.network = network
+
+        def call(self, batch, training=False):
+            images = to_unit(batch["images"])
+            if training:
+                draws = {name.removeprefix(DRAW): value for name, value in batch.items() if name.startswith(DRAW)}
+                images = views.apply(images, draws)
+            return self.network(images, training=training and not frozen)
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            loss = keras.losses.sparse_categorical_crossentropy(x["labels"], y_pred, from_logits=True)
+            return keras.ops.mean(loss * x["weights"])
+
+    phase = Phase()
+    phase.compile(optimizer=adamw(phase, settings.weight_decay, LARGEST_GRADIENT_NORM), jit_compile=jit_compile)
+    return phase
+
+
 class _Trainer:
     """One network with its two compiled phases; the weights are set back before every training."""
 
     def __init__(self, shards, task: Task, arm: Arm, views, settings: Finetuned, folder: Path, repetitions: int):
         self.shards, self.task, self.arm, self.views, self.settings = shards, task, arm, views, settings
         self.folder, self.repetitions = folder, repetitions
+        self.image_shape = tuple(shards.images(np.array([0])).shape[1:])
         self.network = None
-        self.image_shape = shards.images(np.array([0])).shape[1:]
+        self.initial = (None, None)
 
     def fit(self, seed: int, learning_rate: float, rows: LabelledRows, keep_weights: bool) -> dict:
-        """validation and test logits, validation_score, updates at which it was reached, history (and weights)."""
+        """Logits of validation and test, validation_score, the updates it was reached at, history (and weights)."""
         path = self.folder / f"seed-{seed}-learning_rate-{learning_rate:g}.npz"
         if not path.exists():
             if self.network is None:
                 self._make(seed, rows)
-            _write_fit(path, self._train(seed, learning_rate, rows), keep_weights)
+            fit = self._train(seed, learning_rate, rows)
+            _write_fit(path, fit if keep_weights else {**fit, "weights": []})
         return _read_fit(path)
 
     def save_model(self, weights: list[np.ndarray], path: Path) -> None:
         """The network with these weights."""
-        network = classifier(self._encoder(0), len(self.task.classes)) if self.network is None else self.network
+        network = self._new_network(0) if self.network is None else self.network
+        set_frozen(network, False)
         network.set_weights(weights)
         part = path.with_name("part.keras")
         network.save(part)
         os.replace(part, path)
 
-    def _encoder(self, seed: int):
-        """The arm's encoder: built from the seed, then filled from its file where it has one."""
+    def _new_network(self, seed: int):
+        """A head at zero on the arm's encoder: built from the seed, then filled from its file where it has one."""
         encoder = plugins.load("encoders", self.arm.encoder).build(self.arm.encoder_settings, self.image_shape, seed)
         if self.arm.encoder_file is not None:
             source = keras.saving.load_model(self.arm.encoder_file, compile=False)
             account = transfer(source, encoder)
+            log.info("%s: %s", self.arm.method, account)
             if account.missed:
                 raise ValueError(f"{self.arm.method}: {account}; the encoder lacks {', '.join(account.missed[:5])}")
-        return encoder
+        return classifier(encoder, len(self.task.classes))
 
     def _make(self, seed: int, rows: LabelledRows) -> None:
         updates = self.settings.updates * self.repetitions * len(self.settings.learning_rates)
 
         def new(jit_compile: bool):
-            network = classifier(self._encoder(seed), len(self.task.classes))
-            return _phase(network, self.views, self.settings, jit_compile, frozen=False)
+            return phase_of(self._new_network(seed), self.views, self.settings, jit_compile, frozen=False)
 
         jit_compile = remembered_jit(self.folder, new, self._batches(seed, rows), updates)["jit_compile"]
-        self.network = classifier(self._encoder(seed), len(self.task.classes))
+        if not jit_compile:
+            make_deterministic()
+        self.network = self._new_network(seed)
         self.predict = inference(self.network)
         self.phases, self.new_optimizers = {}, {}
         for frozen in (True, False):
             set_frozen(self.network, frozen)
-            phase = _phase(self.network, self.views, self.settings, jit_compile, frozen)
+            phase = phase_of(self.network, self.views, self.settings, jit_compile, frozen)
             phase.optimizer.build(phase.trainable_variables)
             self.phases[frozen] = phase
-            self.new_optimizers[frozen] = [np.array(variable) for variable in phase.optimizer.variables]
+            self.new_optimizers[frozen] = [keras.ops.convert_to_numpy(v) for v in phase.optimizer.variables]
 
     def _reset(self, seed: int) -> None:
-        encoder = self._encoder(seed)
-        fresh = classifier(encoder, len(self.task.classes))
-        account = transfer(fresh, self.network)
-        if account.missed or account.unused:
-            raise ValueError(f"{self.arm.method}: two encoders of the same settings differ: {account}")
+        """The network as it is before any update of this seed, and optimizers that have seen nothing."""
+        if self.initial[0] != seed:
+            self.initial = (seed, self._new_network(seed).get_weights())
+        self.network.set_weights(self.initial[1])
         for frozen, phase in self.phases.items():
             for variable, value in zip(phase.optimizer.variables, self.new_optimizers[frozen], strict=True):
                 variable.assign(value)
@@ -183,41 +222,41 @@ class _Trainer:
     def _train(self, seed: int, learning_rate: float, rows: LabelledRows) -> dict:
         settings, best = self.settings, {"validation_score": -np.inf}
         labels = labels_at(self.shards.table, self.task, rows.validation)
-        self._reset(seed)
-        batch_at = self._batches(seed, rows)
         label = f"{self.arm.method}, seed {seed}, learning rate {learning_rate:g}"
+        batch_at = self._batches(seed, rows)
+        self._reset(seed)
 
-        def validate(step: int, row: dict | None = None) -> dict:
+        def validate(update: int, row: dict) -> dict:
             score = selection_score(labels, self._logits(rows.validation))
             if score > best["validation_score"]:
-                best.update(validation_score=score, updates=step, weights=self.network.get_weights())
+                best.update(validation_score=score, updates=update, weights=self.network.get_weights())
             return {"validation_score": score}
 
         history = []
         if settings.warmup_updates:
             set_frozen(self.network, True)
-            warmup = train_steps(
+            head = train_steps(
                 self.phases[True],
                 batch_at,
-                lambda step: learning_rate,
+                constant(learning_rate),
                 settings.warmup_updates,
-                interval=settings.validate_every,
+                on_interval=validate,
+                interval=settings.warmup_updates,
                 label=f"{label}, head",
             )
-            history.append(warmup.assign(phase="head"))
-        validate(0)
+            history.append(head.assign(phase="head"))
         set_frozen(self.network, False)
-        ramp = round(RAMP_SHARE * settings.updates)
-        full = train_steps(
+        before = settings.warmup_updates
+        everything = train_steps(
             self.phases[False],
-            lambda step: batch_at(settings.warmup_updates + step),
-            warmup_cosine(learning_rate, settings.updates, ramp),
+            lambda step: batch_at(before + step),
+            cosine(learning_rate, settings.updates, round(RAMP_SHARE * settings.updates)),
             settings.updates,
-            on_interval=validate,
+            on_interval=lambda update, row: validate(before + update, row),
             interval=settings.validate_every,
             label=label,
         )
-        history.append(full.assign(step=full["step"] + settings.warmup_updates, phase="all"))
+        history.append(everything.assign(step=everything["step"] + before, phase="all"))
         self.network.set_weights(best["weights"])
         splits = {split: self._logits(getattr(rows, split)) for split in ("validation", "test")}
         return {**best, **splits, "history": pd.concat(history, ignore_index=True)}
@@ -229,5 +268,27 @@ class _Trainer:
 
     def _batches(self, seed: int, rows: LabelledRows) -> Callable[[int], dict[str, np.ndarray]]:
         labels = labels_at(self.shards.table, self.task, rows.train)
-        weights = balanced_weights(labels, len(self.task.classes)) if self.settings.balanced else np.ones(len(labels))
-        return batches(self.shards, rows.train, labels, weights, self.views, seed, self.settings.batch)
+        even = np.ones(len(labels), np.float32)
+        weights = balanced_weights(labels, len(self.task.classes)) if self.settings.balanced else even
+        return labelled_batches(self.shards, rows.train, labels, weights, self.views, seed, self.settings.batch)
+
+
+def _write_fit(path: Path, fit: dict) -> None:
+    arrays = {f"weight_{index:04d}": value for index, value in enumerate(fit["weights"])}
+    scalars = {name: fit[name] for name in ("validation_score", "updates", "validation", "test")}
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as file:
+        np.savez(file, history=fit["history"].to_json(double_precision=15), **scalars, **arrays)
+    os.replace(part, path)
+
+
+def _read_fit(path: Path) -> dict:
+    with np.load(path) as stored:
+        return {
+            "validation_score": float(stored["validation_score"]),
+            "updates": int(stored["updates"]),
+            "validation": stored["validation"],
+            "test": stored["test"],
+            "history": pd.read_json(io.StringIO(str(stored["history"]))),
+            "weights": [stored[name] for name in sorted(stored.files) if name.startswith("weight_")],
+        }

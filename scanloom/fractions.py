@@ -19,8 +19,8 @@ class ImpossibleFraction(ValueError):
 def labelled_patients(images: pd.DataFrame, label: str, classes: list[str], where: str) -> pd.DataFrame:
     """Training patients that have a label: patient_id, stratum (the largest class index among the patient's images).
 
-    images: image table with patient_id, split and the label column. Raises EmptyClass if no training patient has an image
-    of some class, and splits.PatientInTwoSplits.
+    images: image table with patient_id, split and the label column. Raises EmptyClass if no training patient has an
+    image of some class, and splits.PatientInTwoSplits.
     """
     if label not in images:
         raise ValueError(f"{where}: no label column '{label}'; columns: {', '.join(images.columns)}")

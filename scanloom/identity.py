@@ -6,6 +6,8 @@ run with the same salt, and differs between data sets because the data set's nam
 
 import hashlib
 import hmac
+import secrets
+from pathlib import Path
 
 import pandas as pd
 
@@ -42,3 +44,17 @@ def chunk_of(series_id: str, chunks: int) -> int:
     if chunks < 1:
         raise ValueError(f"the number of chunks must be at least 1; got {chunks}")
     return int.from_bytes(hashlib.sha256(series_id.encode()).digest(), "big") % chunks
+
+
+def study_salt(given: str | None, private: Path) -> str:
+    """The study's salt: the configured one, else that of `private`/salt.txt, made at random the first time."""
+    if given:
+        return given
+    path = Path(private) / "salt.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(path, "x") as file:
+            file.write(secrets.token_hex(16))
+    except FileExistsError:
+        pass
+    return path.read_text().strip()

@@ -84,11 +84,12 @@ def _image_keys(chunk_rows: pd.DataFrame, label_table: pd.DataFrame, join: str) 
     return [column.astype("str")]
 
 
-def match_rows(chunk_rows: pd.DataFrame, label_table: pd.DataFrame, join: str, key: str | None = None) -> np.ndarray:
+def match_rows(chunk_rows: pd.DataFrame, label_table: pd.DataFrame, join: str, key: str | None) -> np.ndarray:
     """Row of the label table for every image, int64 [images], -1 where no row matches.
 
-    chunk_rows: columns path, frame, sop_uid, series_uid, raw_patient. join: what of an image is matched; key: the table's
-    column (null: the same name). Raises LabelError if a key stands in rows that differ, or if no image has a row.
+    chunk_rows: all chunks of the dataset; columns path, frame, sop_uid, series_uid, raw_patient. join: what of an image
+    is matched; key: the table's column (null: the same name). Raises LabelError if a key stands in rows that differ, or
+    if no image has a row.
     """
     key = key or join
     require_columns(label_table, [key], "label table")
@@ -100,11 +101,12 @@ def match_rows(chunk_rows: pd.DataFrame, label_table: pd.DataFrame, join: str, k
     repeated = keys.duplicated(keep=False) & (keys != "")
     if repeated.any():
         differing = label_table[repeated].assign(_key=keys[repeated]).drop_duplicates()["_key"]
-        if differing.duplicated().any():
-            first = rows[(keys == differing[differing.duplicated()].iloc[0]).to_numpy()][:2] + 1
+        torn = differing[differing.duplicated()]
+        if len(torn):
+            first = rows[(keys == torn.iloc[0]).to_numpy()][:2] + 1
             raise LabelError(
                 f"label table: column '{key}' has one value in several rows that differ (data rows {first[0]} and "
-                f"{first[1]}, {differing[differing.duplicated()].nunique()} values); with join '{join}' it must be unique"
+                f"{first[1]}; {torn.nunique()} such values); with join '{join}' it must be unique"
             )
     row_of = pd.Series(rows, index=keys)
     row_of = row_of[~row_of.index.duplicated() & (row_of.index != "")]
@@ -118,8 +120,8 @@ def match_rows(chunk_rows: pd.DataFrame, label_table: pd.DataFrame, join: str, k
     if len(chunk_rows) and (found < 0).all():
         raise LabelError(
             f"no image matches the label table: join '{join}' compares {len(chunk_rows)} images' keys of the form "
-            f"{_shapes(candidates[-1])} with column '{key}', whose {len(keys)} values have the form {_shapes(keys)} (A, a, 9: "
-            "letters and digits, with their number). Check labels.join and labels.key"
+            f"{_shapes(candidates[-1])} with column '{key}', whose {len(keys)} values have the form {_shapes(keys)} "
+            "(A, a, 9: letters and digits, with their number). Check labels.join and labels.key"
         )
     return found
 
@@ -129,8 +131,8 @@ def _assert_unambiguous(paths: pd.Series, names: pd.Series, key: str) -> None:
     if files["name"].duplicated().any():
         count = files["name"].duplicated(keep=False).sum()
         raise LabelError(
-            f"label table: column '{key}' names files without their folder, but {count} image files share such a name; "
-            "write paths relative to the dataset's root"
+            f"label table: column '{key}' names files without their folder, but {count} image files share such a "
+            "name; write paths relative to the dataset's root"
         )
 
 
@@ -151,28 +153,28 @@ def class_indices(values: pd.Series, column: str, classes: list[str], mapping: d
     if bad.any():
         shown = ", ".join(map(repr, sorted(text[bad].unique())[:5]))
         raise LabelError(
-            f"label column '{column}': {shown} is no class of {classes}; map raw values with labels.columns.{column}.values"
+            f"label column '{column}': {shown} is no class of {classes}; map raw values with "
+            f"labels.columns.{column}.values"
         )
     return index
 
 
 def image_table(
     chunk_rows: pd.DataFrame,
+    catalogue: pd.DataFrame,
     label_table: pd.DataFrame | None,
     columns: dict[str, dict],
     join: str,
     key: str | None = None,
     *,
     mask_column: str | None = None,
-    site_column: str | None = None,
     official_column: str | None = None,
-    catalogue: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row per image: item_id, series_id, slice_index, patient_id, site, one column per label, has_mask.
 
-    chunk_rows: rows of private/<dataset>/chunks. columns: label column -> {"classes": [...], "values": {...} or null}.
-    site_column: column of the label table or else of the catalogue (by series). official_column: published splits, given
-    as the extra column official_split. Images without a label row keep NaN labels, an empty site and no mask.
+    chunk_rows: rows of private/<dataset>/chunks. catalogue: gives the site, by series. columns: label column ->
+    {"classes": [...], "values": {...} or null}. official_column: published splits, given as the extra column
+    official_split. Images without a label row keep NaN labels, an empty site and no mask.
     """
     table = chunk_rows[["series_id", "slice_index", "patient_id"]].reset_index(drop=True)
     table.insert(0, "item_id", item_ids(table["series_id"], table["slice_index"]))
@@ -182,9 +184,12 @@ def image_table(
             raise LabelError(f"labels {[*columns, *used]} are declared but there is no label table (labels.table)")
         label_table, rows = pd.DataFrame(), np.full(len(table), -1)
     else:
-        require_columns(label_table, [*columns, *used], "label table")
+        require_columns(label_table, [key or join, *columns, *used], "label table")
+        # Rows that differ in other columns only are no contradiction.
+        needed = {key or join, *columns, *used, *({"path"} & set(label_table) if join == "index" else ())}
+        label_table = label_table[sorted(needed)]
         rows = match_rows(chunk_rows, label_table, join, key)
-    table["site"] = _site(table, label_table, rows, site_column, catalogue)
+    table["site"] = _site(table["series_id"], catalogue)
     for column, label in columns.items():
         indices = class_indices(label_table[column], column, label["classes"], label.get("values")).to_numpy()
         table[column] = np.where(rows >= 0, indices[rows], np.nan) if len(indices) else np.nan
@@ -198,30 +203,21 @@ def _of_rows(label_table: pd.DataFrame, column: str, rows: np.ndarray) -> np.nda
     """The column's text for every image; empty where no row matches."""
     if not len(label_table):
         return np.full(len(rows), "", object)
-    return np.where(rows >= 0, label_table[column].to_numpy(object)[rows], "")
+    return np.where(rows >= 0, label_table[column].fillna("").to_numpy(object)[rows], "")
 
 
-def _site(table: pd.DataFrame, label_table: pd.DataFrame, rows: np.ndarray, column: str | None, catalogue) -> pd.Series:
-    if column is None:
-        return pd.Series("", index=table.index, dtype="str")
-    if column in label_table:
-        return pd.Series(_of_rows(label_table, column, rows), index=table.index, dtype="str")
-    if catalogue is None or column not in catalogue:
-        known = [*label_table.columns, *(catalogue.columns if catalogue is not None else [])]
-        raise LabelError(
-            f"site: no column '{column}' in label table or catalogue. Columns: {', '.join(map(str, known))}."
-            f"{suggestion(column, list(map(str, known)))}"
-        )
-    used = catalogue[catalogue["verdict"] == "used"] if "verdict" in catalogue else catalogue
-    of_series = used.drop_duplicates("series_id").set_index("series_id")[column]
-    return table["series_id"].map(of_series).fillna("").astype("str")
+def _site(series_id: pd.Series, catalogue: pd.DataFrame) -> pd.Series:
+    """The catalogue's site of every image's series; empty where unknown."""
+    used = catalogue[catalogue["verdict"] == "used"]
+    return series_id.map(used.set_index("series_id")["site"]).fillna("").astype("str")
 
 
 def mask_table(
     chunk_rows: pd.DataFrame, label_table: pd.DataFrame, join: str, key: str | None, mask_column: str
 ) -> pd.DataFrame:
     """Images with a mask: item_id, series_id, slice_index, mask_path (relative to the root; belongs below private/)."""
-    require_columns(label_table, [mask_column], "label table")
+    require_columns(label_table, [key or join, mask_column], "label table")
+    label_table = label_table[sorted({key or join, mask_column})]
     paths = _of_rows(label_table, mask_column, match_rows(chunk_rows, label_table, join, key))
     table = chunk_rows[["series_id", "slice_index"]].reset_index(drop=True).assign(mask_path=paths)
     table.insert(0, "item_id", item_ids(table["series_id"], table["slice_index"]))

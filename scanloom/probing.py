@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from scanloom.config import Frozen
+from scanloom.arms import Frozen
 from scanloom.downstream import (
     Task,
     labelled_rows,

@@ -137,11 +137,11 @@ def assert_disjoint(table: pd.DataFrame, where: str) -> None:
     pairs = table[["patient_id", "split"]].drop_duplicates()
     double = pairs[pairs["patient_id"].duplicated(keep=False)]
     if len(double):
-        patient = double["patient_id"].min()
+        patient, count = double["patient_id"].min(), double["patient_id"].nunique()
         splits = sorted(double.loc[double["patient_id"] == patient, "split"], key=SPLITS.index)
         raise PatientInTwoSplits(
-            f"{where}: patient {patient} is in {' and '.join(splits)} ({double['patient_id'].nunique()} such "
-            "patients). A patient belongs to one split. Remake the splits; if they are official ones, correct the label table"
+            f"{where}: patient {patient} is in {' and '.join(splits)} ({count} such patients). "
+            "A patient belongs to one split. Remake the splits; if they are official ones, correct the label table"
         )
 
 
@@ -153,6 +153,6 @@ def assert_all_classes(images: pd.DataFrame, label: str, classes: list[str], whe
             if held.get((split, float(index)), 0) == 0:
                 patients = images.loc[images[label] == index, "patient_id"].nunique()
                 raise EmptyClass(
-                    f"{where}: class '{name}' of '{label}' has no patient in {split} ({patients} patients in all, 3 "
-                    "needed); add patients, merge classes, or stratify by this label"
+                    f"{where}: class '{name}' of '{label}' has no patient in {split} ({patients} patients in all, "
+                    "3 needed); add patients, merge classes, or stratify by this label"
                 )

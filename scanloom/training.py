@@ -183,7 +183,7 @@ def _deterministic_tensorflow() -> bool:
 
 def _build(model, batch_at: Callable) -> None:
     """Create all variables, so that a checkpoint has where to go before the first update."""
-    if not all(layer.built for layer in model._flatten_layers()):
+    if not model.built:
         model({name: values[:2] for name, values in batch_at(0).items()}, training=False)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)

@@ -28,7 +28,8 @@ def transfer(source, target) -> Transfer:
     matched = [path for path in theirs if path in ours and ours[path].shape == theirs[path].shape]
     if not matched:
         raise ValueError(
-            f"no weight of '{source.name}' fits '{target.name}': the first are {_first(ours)}, wanted are {_first(theirs)}"
+            f"no weight of '{source.name}' fits '{target.name}': "
+            f"the first are {_first(ours)}, wanted are {_first(theirs)}"
         )
     for path in matched:
         theirs[path].assign(keras.ops.convert_to_numpy(ours[path].value))

@@ -110,8 +110,9 @@ def read_header(path: str, modality: str | None, check_compressed: bool) -> tupl
             return reason, images
     except InvalidDicomError:
         return NOT_DICOM, []
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError):
-        # Whatever else a broken header makes pydicom raise: the file is counted, named and left out.
+    except Exception:
+        # A broken header makes pydicom raise anything from struct.error to RecursionError: the file is counted, named
+        # and left out, and the other million files are still read.
         return UNREADABLE, []
 
 

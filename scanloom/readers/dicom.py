@@ -77,7 +77,7 @@ def _later_copies(images: pd.DataFrame) -> pd.Series:
     A stray copy in another folder is then the one that goes, and the series keeps its files together.
     """
     first = images[images.sop_uid != ""].drop_duplicates("path")
-    folder = first.path.str.rpartition("/")[0]
+    folder = first.path.str.replace(r"[^/]*$", "", regex=True)
     beside = first.groupby([first.series_uid, folder]).path.transform("size")
     first = first.assign(beside=-beside).sort_values(["beside", "path"], kind="stable")
     return first.path[first.duplicated("sop_uid")]

@@ -1,7 +1,8 @@
 """Image files: PNG and JPEG pictures, each its own series of one slice.
 
 Judged by content, never by name. Transparency is dropped, palettes are looked up, EXIF orientation is honoured.
-Reasons for leaving a file out: "not an image file", "truncated", "undecodable", "not an image (declared)".
+Reasons for leaving a file out: "not an image file", "truncated", "undecodable", "unreadable",
+"not an image (declared)".
 """
 
 from pathlib import Path
@@ -66,6 +67,8 @@ def _header(path: str) -> tuple[str, dict]:
             mode = picture.mode
             picture.load()
             upright = ImageOps.exif_transpose(picture)
+    except PermissionError:
+        return "unreadable", {}
     except UnidentifiedImageError:
         return _unidentified(path), {}
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

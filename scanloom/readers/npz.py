@@ -3,9 +3,11 @@
 Every entry of an image array is a series: `[n, y, x]` and `[n, y, x, 3]` hold pictures, `[n, z, y, x]` volumes (a last
 axis of 1, 3 or 4 is read as channels). `frame` counts entries through all splits in the order of `images`.
 Labels come as a table with the columns index, split and label, the official split with them.
-Reasons for leaving a file out: "not an NPZ file", "truncated", "no image arrays", "not an image (declared)".
+Reasons for leaving a file out: "not an NPZ file", "truncated", "no image arrays", "unreadable",
+"not an image (declared)".
 """
 
+import os
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -69,6 +71,8 @@ def scan(
 
 def _arrays(path: Path, settings: Settings) -> tuple[str, dict]:
     """(reason, {split: (shape, dtype of the images, labels or None)})."""
+    if not os.access(path, os.R_OK):
+        return "unreadable", {}
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as file:
             return ("truncated" if file.read(4) == b"PK\x03\x04" else "not an NPZ file"), {}

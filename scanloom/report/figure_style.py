@@ -26,7 +26,13 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 # Colours that the page replaces by its own; each value occurs nowhere else.
 INK, MUTED, RULE, PAPER = "#20242b", "#69727d", "#d8dce2", "#fdfdfe"
-PAGE_COLOURS = {INK: "currentColor", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
+PAGE_COLOURS = {
+    INK: "currentColor",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+    PAPER: "var(--paper)",
+    BLUE: "var(--blue)",  # the one colour of the palette that is too dark on a dark page
+}
 
 WIDTH = 4.2  # inches: one column of the page; full width on a phone, where 9 pt is then about 10 px
 STYLE = {
@@ -100,6 +106,13 @@ def panel(name: str, alt: str, draw: Callable, inches: tuple[float, float] = (WI
         canvas.set_layout_engine("none")  # the layout found for the SVG holds
         canvas.savefig(png, format="png", dpi=150, facecolor="white", metadata={"Software": None})
     return Panel(inline_svg(svg.getvalue(), name, alt), png.getvalue())
+
+
+def label_bar(axes, end: float, place: float, text: str) -> None:
+    """Write `text` just beyond the end of a horizontal bar."""
+    axes.annotate(
+        text, (end, place), xytext=(4, 0), textcoords="offset points", va="center", ha="left", fontsize=8.5, color=INK
+    )
 
 
 def inline_svg(svg: str, name: str, alt: str) -> str:

@@ -267,7 +267,7 @@ def _paint_base(canvas: Canvas, head: Head, at: Space) -> None:
     canvas.paint(within(orbit + 3), "fat", HU["fat"])
     canvas.paint(within(_ellipsoid(side, at.y, at.z, (31, -66, -38), (12, 12, 12))), "eye", HU["eye"])
     canvas.paint(within(_ellipsoid(side, at.y, at.z, (31, -75, -38), (5, 2.5, 5))), "eye", 75.0)
-    for centre, radii in (((0, -60, -36), (9, 20, 12)), ((0, -27, -43), (11, 10, 9)), ((10, -76, -17), (9, 4, 9))):
+    for centre, radii in (((0, -60, -36), (9, 20, 12)), ((0, -27, -43), (11, 10, 9)), ((10, -83, -20), (9, 3.5, 8))):
         air = _ellipsoid(side if centre[0] else at.x, at.y, at.z, centre, radii) + 1.5 * at.texture
         canvas.paint(within(np.abs(air - 1) - 1), "bone", 450.0)
         canvas.paint(within(air), "air", HU["air"])

@@ -14,7 +14,8 @@ from scanloom.sources._phantom_fields import Field, random_field
 
 KINDS = ("intraparenchymal", "subdural", "epidural", "subarachnoid", "intraventricular")
 KIND_SHARES = (0.36, 0.26, 0.12, 0.14, 0.12)
-MEDIAN_ML = {"intraparenchymal": 9, "subdural": 26, "epidural": 14, "subarachnoid": 14, "intraventricular": 8}
+MEDIAN_ML = {"intraparenchymal": 13, "subdural": 30, "epidural": 18, "subarachnoid": 18, "intraventricular": 10}
+SKULL_RADIUS_MM = 72.0  # of a sphere like the brain case
 COARSE_MM = 3.0  # grid on which the volume is measured
 NOWHERE = np.float32(1e6)
 
@@ -43,13 +44,13 @@ def draw_bleed(rng: np.random.Generator, head: Head, kind: str) -> Bleed:
     elif kind == "intraventricular":
         seat = (side * 20.0, 60.0, 5.0)
     else:
-        seat = (side * rng.uniform(45, 66), rng.uniform(-60, 60), rng.uniform(0, 40))
+        seat = (side * rng.uniform(45, 66), rng.uniform(-60, 60), rng.uniform(0, 32))
     bleed = Bleed(
         kind=kind,
-        hu=float(rng.uniform(52, 76)),
+        hu=float(rng.uniform(56, 80)),
         seat_mm=seat,
         stretch=tuple(np.exp(rng.normal(0, 0.2, 3))),
-        span_deg=float(rng.uniform(24, 34) if kind == "epidural" else rng.uniform(30, 50)),
+        span_deg=_span_deg(rng, kind, millilitres),
         shape=random_field(rng, 18, 60),
         level=0.0,
     )
@@ -58,6 +59,18 @@ def draw_bleed(rng: np.random.Generator, head: Head, kind: str) -> Bleed:
     room = int(np.searchsorted(entry, NOWHERE / 2))
     voxels = min(int(1000 * millilitres / COARSE_MM**3), int(0.6 * room))
     return Bleed(**{**vars(bleed), "level": float(entry[max(voxels, 1)])})
+
+
+def _span_deg(rng: np.random.Generator, kind: str, millilitres: float) -> float:
+    """Half opening angle under which a crescent or lens of that volume is as thick as such bleeds are.
+
+    A cap of radius a and central thickness t holds c * pi * a**2 * t; c is the mean of its profile over the disc.
+    """
+    low_mm, high_mm, mean_profile = (10, 17, 1 / 2) if kind == "epidural" else (7, 12, 2 / 3)
+    thickness_mm = max(rng.uniform(low_mm, high_mm) * (millilitres / 20) ** (1 / 3), 6)
+    radius_mm = np.sqrt(1000 * millilitres / (mean_profile * np.pi * thickness_mm))
+    # A little wider, for the part that the base of the skull and the midline cut off.
+    return float(np.clip(1.08 * np.rad2deg(radius_mm / SKULL_RADIUS_MM), 10, 75))
 
 
 def entry_field(bleed: Bleed, at: Space, shape: np.ndarray) -> np.ndarray:
@@ -75,17 +88,18 @@ def entry_field(bleed: Bleed, at: Space, shape: np.ndarray) -> np.ndarray:
     sx, sy, sz = bleed.stretch
     away = np.sqrt(((at.x - cx) / sx) ** 2 + ((at.y - cy) / sy) ** 2 + ((at.z - cz) / sz) ** 2)
     away = away * (1 + 0.18 * shape.clip(-2, 2))
-    room = {"intraparenchymal": at.pia > 1.5, "subarachnoid": at.csf < 1.2, "intraventricular": at.ventricles < 0.3}
+    room = {"intraparenchymal": at.pia > 1.5, "subarachnoid": at.csf < 1.2, "intraventricular": at.ventricles < 0.5}
     return np.where(in_skull & room[bleed.kind], away, NOWHERE)
 
 
 def paint_bleed(canvas: Canvas, bleed: Bleed, at: Space, shape: np.ndarray) -> np.ndarray:
     """Coverage of each voxel by the bleed, float32 0..1; it is painted on the canvas, with swelling around it."""
     entry = entry_field(bleed, at, shape)
-    coverage = within(entry - np.float32(bleed.level), 1.0)
+    hollow = (canvas.tissue == CODE["bone"]) | (canvas.tissue == CODE["air"])
+    coverage = within(entry - np.float32(bleed.level), 1.0) * ~hollow
     if bleed.kind == "intraparenchymal":
         ring = within(entry - np.float32(1.25 * bleed.level + 2), 6.0) * (canvas.tissue != CODE["csf"])
         canvas.hu -= 9 * ring * (at.pia > 1.5)
-    hu = bleed.hu + 3 * shape - (8 if bleed.kind == "subarachnoid" else 0)
+    hu = bleed.hu + 3 * shape - (6 if bleed.kind == "subarachnoid" else 0)
     canvas.paint(coverage, "bleed", hu)
     return coverage

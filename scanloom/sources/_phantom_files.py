@@ -51,7 +51,7 @@ def draw_person(rng: np.random.Generator, number: int) -> Person:
 class Placement:
     """Where the stack lies in the patient coordinate system (PS3.3 C.7.6.2).
 
-    tilt_deg: rotation of the stack about the x axis; the slices stay perpendicular to the direction they are stacked in.
+    tilt_deg: rotation of the whole stack about the x axis; it is stacked along the slices' normal, not sheared.
     """
 
     origin_mm: tuple[float, float, float]

@@ -38,8 +38,8 @@ SCANNERS = {
         model="NL-64",
         kvp=120,
         tube_current_ma=300,
-        kernels={"H30s": 1.6, "H60h": 0.7},
-        noise_hu=5.0,
+        kernels={"H30s": 1.2, "H60h": 0.6},
+        noise_hu=4.0,
         signed=False,
         intercept=-1024,
         padding=0,
@@ -51,8 +51,8 @@ SCANNERS = {
         model="Tomos 16",
         kvp=130,
         tube_current_ma=180,
-        kernels={"SOFT": 1.2, "DETAIL": 0.5},
-        noise_hu=8.0,
+        kernels={"SOFT": 1.0, "DETAIL": 0.5},
+        noise_hu=6.0,
         signed=True,
         intercept=0,
         padding=-2000,
@@ -81,7 +81,11 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Scan:
-    """stored: int16 or uint16 `[z, y, x]`; mask: bool, the true bleed; tissue: uint8 codes; head_z_mm: each slice's height."""
+    """One series: what was stored, and the truth.
+
+    stored: int16 or uint16 `[z, y, x]`; mask: bool, the bleed; tissue: uint8, an index of TISSUES; head_z_mm: `[z]`,
+    each slice's height in standard head coordinates.
+    """
 
     stored: np.ndarray
     mask: np.ndarray

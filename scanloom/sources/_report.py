@@ -8,7 +8,7 @@ from pathlib import Path
 class FetchReport:
     """Where the images are and how much of them was new.
 
-    root: folder that the reader scans; files, bytes: what is there now; fetched, reused: files written by this call, and
+    root: folder that the reader scans; files, bytes: what is there now; fetched: files written by this call; reused:
     files kept from an earlier one.
     """
 

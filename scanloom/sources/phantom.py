@@ -2,7 +2,7 @@
 
 Two sites with different scanners, patients with one or two series, files in no spatial order, and a few deliberately
 bad files. Everything follows from the seed: the same seed gives the same bytes, whatever the number of processes.
-The folder it makes: `dicom/<patient>/S<n>/`, `masks/`, `extra/` (the bad files) and `labels.csv`, one row per good slice.
+It makes `dicom/<patient>/S<n>/`, `masks/`, `extra/` (the bad files) and `labels.csv` with one row per good slice.
 """
 
 import json
@@ -27,7 +27,7 @@ from scanloom.sources._phantom_bleeds import KIND_SHARES, KINDS, Bleed, draw_ble
 from scanloom.sources._phantom_scanner import SCANNERS, Protocol, Scan, Scanner, scan
 from scanloom.sources._report import FetchReport
 
-MIN_BLEED_MM2 = 30.0  # a slice counts as bleeding from this area of the true mask on
+MIN_BLEED_MM2 = 40.0  # a slice counts as bleeding from this area of the true mask on
 LEVELS_MM = (-14.0, 32.0)  # head heights where the base ends and where the ventricles end
 SCAN_RANGE_MM = (-42.0, 54.0)  # table positions of the lowest and highest slice centre
 COLUMNS = [
@@ -217,7 +217,7 @@ def _write_series(
     placement: files.Placement,
     scanner: Scanner,
 ) -> list[str]:
-    """Write the slices under names in no spatial order; give their SOP Instance UIDs from the lowest slice to the highest.
+    """Write the slices under names in no spatial order; give their SOP Instance UIDs from the lowest slice upwards.
 
     InstanceNumber counts upwards, downwards, or (interleaved acquisition) the even slices before the odd ones.
     """

@@ -89,4 +89,6 @@ def test_schemas_in_the_repository_equal_the_models(root):
 
 
 def test_configuration_page_equals_the_models(root):
-    assert (root / "docs" / "configuration.md").read_text() == config_reference.configuration_page(), "run `make schemas`"
+    assert (root / "docs" / "configuration.md").read_text() == config_reference.configuration_page(), (
+        "run `make schemas`"
+    )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from scanloom.config import Frozen
+from scanloom.arms import Frozen
 from scanloom.downstream import Arm, Task, balanced_weights, labelled_rows, patients_of, selection_score
 from scanloom.probing import probe
 

@@ -63,7 +63,7 @@ def _draw(axes, counts: np.ndarray, classes: list[str], title: str, colour: str)
     for row in range(size):
         for column in range(size):
             axes.fill_between(
-                [column, column + 1], row, row + 1, color=colour, alpha=float(0.75 * share[row, column]), lw=0
+                [column, column + 1], row, row + 1, color=colour, alpha=float(0.35 * share[row, column]), lw=0
             )
             text = wording.percent(share[row, column])
             text = text if size > 6 else f"{text} ({counts[row, column]:,})"

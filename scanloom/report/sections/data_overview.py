@@ -3,7 +3,7 @@
 import pandas as pd
 
 from scanloom.report import wording
-from scanloom.report.figure_style import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, WIDTH, panel
+from scanloom.report.figure_style import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, WIDTH, label_bar, panel
 from scanloom.report.section import Figure, Heading, KeyNumber, KeyNumbers, Note, Section, Table
 from scanloom.report.study_tables import StudyTables
 
@@ -90,7 +90,7 @@ def _draw_reasons(axes, reasons: list[tuple[str, int]]) -> None:
     places, counts = range(len(reasons)), [n for _, n in reasons]
     axes.barh(places, counts, color=GREY, height=0.62)
     for place, n in enumerate(counts):
-        axes.text(n, place, f" {n:,}", va="center", ha="left", fontsize=8.5, color=INK)
+        label_bar(axes, n, place, f"{n:,}")
     axes.set_yticks(places, [reason.replace("_", " ") for reason, _ in reasons])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(len(reasons) - 0.4, -0.6)
@@ -165,7 +165,7 @@ def _draw_classes(axes, counts: pd.DataFrame, title: str) -> None:
     left = pd.Series(0.0, index=counts.index)
     for place, name in enumerate(counts.columns):
         colour = GREY if name == "no label" else CLASS_COLOURS[place % len(CLASS_COLOURS)]
-        axes.barh(range(len(counts)), share[name], left=left, height=0.6, color=colour, alpha=0.8, label=name)
+        axes.barh(range(len(counts)), share[name], left=left, height=0.6, color=colour, alpha=0.9, label=name)
         for row, (part, n, start) in enumerate(zip(share[name], counts[name], left, strict=True)):
             if part > 0.09:
                 axes.text(start + part / 2, row, f"{n:,}", ha="center", va="center", fontsize=8.5, color="#14171b")

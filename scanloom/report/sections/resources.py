@@ -3,7 +3,7 @@
 import pandas as pd
 
 from scanloom.report import wording
-from scanloom.report.figure_style import BLUE, INK, WIDTH, panel
+from scanloom.report.figure_style import BLUE, INK, WIDTH, label_bar, panel
 from scanloom.report.section import Figure, KeyNumber, KeyNumbers, Note, Section, Table
 from scanloom.report.study_tables import StudyTables
 
@@ -58,7 +58,7 @@ def _draw(axes, rules: pd.DataFrame) -> None:
     places = range(len(rules))
     axes.barh(places, rules.total_s, color=BLUE, alpha=0.85, height=0.62)
     for place, seconds in enumerate(rules.total_s):
-        axes.text(seconds, place, f" {wording.duration(seconds)}", va="center", ha="left", fontsize=8.5, color=INK)
+        label_bar(axes, seconds, place, wording.duration(seconds))
     axes.set_yticks(places, [rule.replace("_", " ") for rule in rules.index])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(len(rules) - 0.4, -0.6)

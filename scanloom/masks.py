@@ -1,0 +1,67 @@
+"""Lesion masks on the grid of the stored images: a NIfTI file taken through the geometric steps of preprocessing."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from scanloom import plugins
+from scanloom.geometry import normals
+from scanloom.readers._volume import Volume
+
+PARALLEL = 0.999  # cosine above which two axes count as the same: directions are written with 3 decimals or more
+SAME_SLICE_MM = 0.1  # NIfTI stores float32 positions; slices of one stack are further apart
+
+
+def masks_for(
+    path: Path,
+    series_id: str,
+    orientation: np.ndarray,
+    position_mm: np.ndarray,
+    shape: tuple[int, int],
+    steps: list[tuple[str, object]],
+    rank: int,
+) -> dict[str, np.ndarray]:
+    """item_id -> bool mask `[*spatial]` of the images that preprocessing makes of this series.
+
+    path: NIfTI mask, non-zero inside. orientation `[6]` (row and column direction, LPS) and position_mm `[z]` (along
+    the normal, in stack order) of the series, shape its rows and columns: the mask's slices are put in the series'
+    order and turned the way its rows and columns run. steps: (name, settings) as preprocessing gets them; those without
+    `apply_to_mask` change values only and are passed over. rank 2: one item per slice; 3: one per series. Raises
+    ValueError, without naming the file, when the mask is not on the grid of the series.
+    """
+    values, spacing_mm = _on_series_grid(sitk.ReadImage(str(path)), orientation, position_mm, shape, series_id)
+    volume = Volume(values, "mask", spacing_mm)
+    for name, settings in steps:
+        step = plugins.load("steps", name)
+        if hasattr(step, "apply_to_mask"):
+            volume = step.apply_to_mask(volume, settings)
+    inside = volume.values > 0
+    if rank == 3:
+        return {f"{series_id}-{0:04d}": inside}
+    return {f"{series_id}-{index:04d}": mask for index, mask in zip(volume.slice_index, inside, strict=True)}
+
+
+def _on_series_grid(image, orientation, position_mm, shape, series_id) -> tuple[np.ndarray, tuple]:
+    """The mask, float32 0/1 `[z, y, x]` in the series' slices, rows and columns, and its spacing."""
+    orientation, position_mm = np.asarray(orientation, float), np.asarray(position_mm, float)
+    where = f"mask of series {series_id}"
+    if image.GetDimension() != 3:
+        raise ValueError(f"{where} has {image.GetDimension()} dimensions, expected 3")
+    values = sitk.GetArrayFromImage(image) != 0
+    if values.shape[1:] != tuple(shape):
+        raise ValueError(f"{where} has {values.shape[1:]} rows and columns, the series {tuple(shape)}")
+    axes = np.array(image.GetDirection()).reshape(3, 3).T
+    for axis, wanted, name in ((2, orientation[:3], "columns"), (1, orientation[3:], "rows")):
+        cosine = float(axes[2 - axis] @ wanted)
+        if abs(cosine) < PARALLEL:
+            raise ValueError(f"{where}: its {name} run along {axes[2 - axis].round(3)}, the series' along {wanted}")
+        values = np.flip(values, axis) if cosine < 0 else values
+    normal = normals(orientation[None])[0]
+    step_mm = axes[2] * image.GetSpacing()[2]
+    found_mm = (np.array(image.GetOrigin()) + np.arange(len(values))[:, None] * step_mm) @ normal
+    nearest = np.abs(position_mm[:, None] - found_mm).argmin(axis=1)
+    off = np.abs(found_mm[nearest] - position_mm)
+    if not (off <= SAME_SLICE_MM).all():
+        raise ValueError(f"{where}: {int((off > SAME_SLICE_MM).sum())} of {len(off)} slices have no slice of the mask")
+    return values[nearest].astype(np.float32), tuple(reversed(image.GetSpacing()))

@@ -1,0 +1,39 @@
+"""Values between two bounds mapped to [0, 1], with the way back kept in slope and intercept."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from scanloom.readers._volume import Volume
+
+SCALED = "0-1"  # unit of values for which the bounds were 0 and 1 themselves
+
+
+def scaled(volume: Volume, low: Sequence[float], high: Sequence[float]) -> Volume:
+    """low, high: one bound per channel, in the volume's present values. Where they are equal everything becomes 0."""
+    low, high = np.array(low, np.float64), np.array(high, np.float64)
+    width = np.where(high > low, high - low, 1.0)
+    values = np.clip((volume.with_channels() - low.astype(np.float32)) / width.astype(np.float32), 0, 1)
+    slope, intercept = np.array(volume.slope), np.array(volume.intercept)
+    slope, intercept = slope * width, slope * low + intercept
+    return replace(
+        volume,
+        values=values.astype(np.float32).reshape(volume.values.shape),
+        unit=SCALED if (slope == 1).all() and (intercept == 0).all() else volume.unit,
+        slope=tuple(slope.tolist()),
+        intercept=tuple(intercept.tolist()),
+    )
+
+
+def is_scaled(volume: Volume) -> bool:
+    """Whether a step has mapped the values to [0, 1]."""
+    identity = all(slope == 1 for slope in volume.slope) and all(intercept == 0 for intercept in volume.intercept)
+    return volume.unit == SCALED or not identity
+
+
+def inside(volume: Volume) -> list[np.ndarray]:
+    """Per channel the values inside the field of view, float32 [pixels]; all of them where padding is not known."""
+    channels = np.moveaxis(volume.with_channels(), -1, 0)
+    seen = None if volume.padding_mask is None or volume.padding_mask.all() else ~volume.padding_mask
+    return [channel.ravel() if seen is None else channel[seen] for channel in channels]

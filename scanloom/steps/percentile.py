@@ -1,0 +1,33 @@
+"""Two percentiles of a series' values, per channel, become 0 and 1; what lies beyond is clipped.
+
+For images whose values have no common unit (MR). Taken over the whole series, never slice by slice, so slices of one
+stack stay comparable.
+"""
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from scanloom.readers._volume import Volume
+from scanloom.steps._scale import inside, scaled
+
+
+class Settings(BaseModel):
+    """Which percentiles."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low_percent: float = Field(0.5, ge=0, lt=100, description="percentile that becomes 0")
+    high_percent: float = Field(99.5, gt=0, le=100, description="percentile that becomes 1")
+
+    @model_validator(mode="after")
+    def _not_empty(self):
+        if not self.low_percent < self.high_percent:
+            raise ValueError(f"low_percent ({self.low_percent:g}) must be below high_percent ({self.high_percent:g})")
+        return self
+
+
+def apply(volume: Volume, settings: Settings) -> Volume:
+    """The volume with values in [0, 1]; padding does not count, a constant channel becomes 0."""
+    asked = [settings.low_percent, settings.high_percent]
+    low, high = np.array([np.percentile(values, asked) for values in inside(volume)]).T
+    return scaled(volume, low.tolist(), high.tolist())

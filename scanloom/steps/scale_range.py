@@ -1,0 +1,27 @@
+"""A fixed interval of values becomes 0 to 1, the same one in every image: grey levels 0 to 255, for example."""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from scanloom.readers._volume import Volume
+from scanloom.steps._scale import scaled
+
+
+class Settings(BaseModel):
+    """The interval, in the unit of the images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: float = Field(0.0, description="value that becomes 0; smaller ones are clipped")
+    high: float = Field(255.0, description="value that becomes 1; larger ones are clipped")
+
+    @model_validator(mode="after")
+    def _not_empty(self):
+        if not self.low < self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+def apply(volume: Volume, settings: Settings) -> Volume:
+    """The volume with values in [0, 1]."""
+    count = len(volume.channels)
+    return scaled(volume, [settings.low] * count, [settings.high] * count)

@@ -1,0 +1,47 @@
+"""The model that a method trains: views of a batch through encoder and head, then the method's loss, in one step.
+
+Importing this imports Keras, so methods do it inside `build`.
+"""
+
+from collections.abc import Callable
+
+import keras
+
+from scanloom.intensity import to_unit
+from scanloom.view_pipeline import Pipeline
+
+
+class ViewModel(keras.Model):
+    """Batch dict -> list of head outputs, one per branch; `loss(outputs, batch)` is what training lowers.
+
+    The batch holds "images" (uint8 or uint16), the draws of branch b under `branch_prefix(b)`, and what the loss asks
+    for, such as "labels". Branches pass the encoder one after the other, so each has its own batch statistics, as in
+    the reference implementations; two passes of B images also keep the caches warmer than one of 2B.
+    """
+
+    def __init__(self, encoder, head, views: Pipeline, branches: int, loss: Callable):
+        super().__init__(name="view_model")
+        self.encoder = encoder
+        self.head = head
+        self._pipeline, self._branches, self._loss_of = views, branches, loss
+        self.built = True
+
+    def call(self, inputs, training=False):
+        images = to_unit(inputs["images"])
+        views = [self._pipeline.apply(images, of_branch(inputs, b)) for b in range(self._branches)]
+        return [self.head(self.encoder(view, training=training), training=training) for view in views]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        outputs = [keras.ops.cast(output, "float32") for output in y_pred]
+        return self._loss_of(outputs, x)
+
+
+def branch_prefix(branch: int) -> str:
+    """What the keys of a branch's draws begin with."""
+    return f"branch{branch}:"
+
+
+def of_branch(batch: dict, branch: int) -> dict:
+    """The draws of one branch, without their prefix."""
+    prefix = branch_prefix(branch)
+    return {key.removeprefix(prefix): value for key, value in batch.items() if key.startswith(prefix)}

@@ -1,0 +1,60 @@
+"""Gaussian noise with a standard deviation in proportion to the image's mean.
+
+Drawing a normal number per pixel would cost more than all other views together, on the host as in the step. Instead
+the step holds one table of 2^20 normal numbers, the same on every backend, and each image of each epoch reads it from
+its own random place, with its own sign: per pixel one gather and one multiply-add. Noise of different images is
+independent as long as their windows into the table do not overlap exactly; a network cannot learn a table it sees
+through a million different offsets.
+"""
+
+import functools
+import math
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from scanloom.lazy import keras
+
+TABLE = 2**20
+
+
+class Settings(BaseModel):
+    """How strong, how often."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    relative_std_low: float = Field(0.06, ge=0, le=1, description="smallest standard deviation, times the image's mean")
+    relative_std_high: float = Field(0.10, ge=0, le=1, description="largest, times the image's mean")
+    p: float = Field(0.5, ge=0, le=1, description="probability")
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.relative_std_low > self.relative_std_high:
+            raise ValueError(
+                f"relative_std_low ({self.relative_std_low}) must not exceed relative_std_high "
+                f"({self.relative_std_high})"
+            )
+        return self
+
+
+def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
+    """amplitude float32 [batch] (signed, 0 for no noise), offset int32 [batch] into the table."""
+    u = uniform(4)
+    strength = settings.relative_std_low + u[:, 1] * (settings.relative_std_high - settings.relative_std_low)
+    amplitude = strength * (u[:, 0] < settings.p) * np.where(u[:, 2] < 0.5, -1, 1)
+    return {"amplitude": amplitude.astype(np.float32), "offset": (u[:, 3] * TABLE).astype(np.int32)}
+
+
+def apply(images, draws: dict, settings: Settings):
+    """Images [batch, *spatial, channels], clipped to [0, 1]."""
+    ops = keras.ops
+    shape = images.shape[1:]
+    ones = (-1,) + (1,) * len(shape)
+    places = ops.expand_dims(draws["offset"], 1) + ops.expand_dims(ops.arange(math.prod(shape), dtype="int32"), 0)
+    noise = ops.reshape(ops.take(ops.convert_to_tensor(_table()), places % TABLE, axis=0), (-1, *shape))
+    mean = ops.mean(images, axis=tuple(range(1, len(images.shape))), keepdims=True)
+    return ops.clip(images + noise * (mean * ops.reshape(draws["amplitude"], ones)), 0.0, 1.0)
+
+
+@functools.cache
+def _table() -> np.ndarray:
+    return np.random.default_rng([20, 0xB0E5]).standard_normal(TABLE, dtype=np.float32)

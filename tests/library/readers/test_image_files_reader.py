@@ -1,0 +1,104 @@
+"""The reader of PNG and JPEG files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scanloom.readers import image_files
+from scanloom.readers.image_files import Settings
+
+RGB = np.array([[[10, 20, 30], [200, 100, 50]]], np.uint8)
+
+
+def read(root, name, **settings):
+    settings = Settings(**settings)
+    grouped = image_files.group_series(image_files.scan(root, settings), settings)
+    return image_files.read_series(root, grouped.images[grouped.images.path == name], settings)
+
+
+def test_grey_content_in_rgb_keeps_its_values_exactly(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(tmp_path / "a.png")
+    volume = read(tmp_path, "a.png")
+    assert volume.unit == "0-255"
+    assert np.isnan(volume.spacing_mm).all()
+    np.testing.assert_array_equal(volume.values, grey[None].astype(np.float32))
+
+
+def test_colour_is_kept_and_transparency_dropped_not_blended(tmp_path):
+    Image.fromarray(np.concatenate([RGB, np.zeros((1, 2, 1), np.uint8)], axis=2)).save(tmp_path / "a.png")
+    volume = read(tmp_path, "a.png", channels="rgb")
+    np.testing.assert_array_equal(volume.values, RGB[None].astype(np.float32))
+    assert volume.channels == ("red", "green", "blue")
+
+
+def test_grey_of_colour_is_itu_601_luma(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    expected = RGB @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(read(tmp_path, "a.png").values[0], expected, atol=0.51)
+
+
+def test_palette_is_looked_up(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+    picture.putpalette([7, 8, 9, 70, 80, 90])
+    picture.save(tmp_path / "a.png")
+    assert read(tmp_path, "a.png", channels="rgb").values.tolist() == [[[[7, 8, 9], [70, 80, 90]]]]
+
+
+@pytest.mark.parametrize("channels", ["grey", "rgb"])
+def test_sixteen_bits_are_kept(tmp_path, channels):
+    Image.fromarray(np.array([[0, 300, 65535]], np.uint16)).save(tmp_path / "a.png")
+    volume = read(tmp_path, "a.png", channels=channels)
+    assert volume.unit == "0-65535"
+    assert volume.with_channels()[0, 0, :, 0].tolist() == [0, 300, 65535]
+
+
+def test_exif_orientation_is_honoured(tmp_path):
+    picture = Image.fromarray(np.zeros((8, 16, 3), np.uint8))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # rotate by 90 degrees to see it upright
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    assert read(tmp_path, "a.jpg").values.shape == (1, 16, 8)
+    assert image_files.scan(tmp_path, Settings()).images[["rows", "columns"]].iloc[0].tolist() == [16, 8]
+
+
+def test_every_file_is_found_once_with_its_reason(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "good.png")
+    Image.fromarray(noise).save(tmp_path / "good.jpg")
+    for name in ("good.png", "good.jpg"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / f"cut_{name}").write_bytes(whole[: len(whole) // 2])
+        (tmp_path / f"stump_{name}").write_bytes(whole[:12])
+    (tmp_path / "really_png.dat").write_bytes((tmp_path / "good.png").read_bytes())
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "m.png").write_bytes((tmp_path / "good.png").read_bytes())
+    found = image_files.scan(tmp_path, Settings(ignore=["masks/*"])).files.set_index("path").reason.to_dict()
+    assert found == {
+        "good.png": "",
+        "good.jpg": "",
+        "really_png.dat": "",
+        "cut_good.png": "truncated",
+        "cut_good.jpg": "truncated",
+        "stump_good.png": "truncated",
+        "stump_good.jpg": "truncated",
+        "text.png": "not an image file",
+        "masks/m.png": "not an image (declared)",
+    }
+
+
+def test_known_spacing_reaches_the_volume(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    assert read(tmp_path, "a.png", spacing_mm=(0.2, 0.3)).spacing_mm[1:] == (0.2, 0.3)
+
+
+def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        image_files.scan(tmp_path / "absent", Settings())
+
+
+def test_real_head_ct_pictures_are_all_read(shared_data):
+    scan = image_files.scan(shared_data / "head_ct_hemorrhage", Settings(), workers=2)
+    assert scan.files.ok.sum() == 200
+    assert scan.images[["rows", "columns"]].drop_duplicates().shape[0] == 195  # distinct sizes, as its README says

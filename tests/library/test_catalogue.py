@@ -1,0 +1,236 @@
+"""The catalogue: balanced books, pseudonyms, groups, chunks."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from scanloom import plugins
+from scanloom.catalogue import (
+    COLUMNS,
+    CatalogueError,
+    balance_books,
+    build_catalogue,
+    declared_files,
+    unexpected_counts,
+)
+from scanloom.identity import chunk_of, pseudonym
+from scanloom.labels import read_label_table
+from scanloom.sources import phantom
+
+SALT = "pepper"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """(root, settings) of a small phantom cohort with its bad files."""
+    settings = phantom.Settings(patients=6, matrix=64)
+    return phantom.fetch(settings, tmp_path_factory.mktemp("phantom"), seed=3).root, settings
+
+
+def build_phantom(root, **changes):
+    labels = read_label_table(root / "labels.csv")
+    options = {
+        "dataset": "phantom",
+        "salt": SALT,
+        "chunks": 4,
+        "modality": "CT",
+        "site": "site",
+        "labels": labels,
+        "join": "sop_uid",
+        "declared": declared_files(root, "labels.csv", labels, "mask"),
+    }
+    return build_catalogue("dicom", plugins.settings("readers", "dicom", {}), root, **(options | changes))
+
+
+@pytest.fixture(scope="module")
+def built(cohort):
+    return build_phantom(cohort[0])
+
+
+def pictures(root, names, **options):
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), number, np.uint8)).save(root / name)
+    options = {"dataset": "pictures", "salt": SALT, "chunks": 3, "group": None} | options
+    return build_catalogue("image_files", plugins.settings("readers", "image_files", {}), root, **options)
+
+
+def test_every_file_is_used_or_excluded_with_the_true_reason(cohort, built):
+    root, settings = cohort
+    on_disk = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    assert built.files.path.tolist() == on_disk
+    assert built.books["found"] == built.books["used"] + built.books["excluded"] == len(on_disk)
+    assert sum(built.books["reasons"].values()) == built.books["excluded"]
+    excluded = built.files[built.files.verdict == "excluded"].set_index("path").reason
+    declared = excluded[excluded == "not an image (declared)"]
+    assert excluded.drop(declared.index).to_dict() == phantom.expected_exclusions(settings)
+
+
+def test_catalogue_has_one_row_per_used_series_and_per_excluded_file(built):
+    used = built.catalogue[built.catalogue.verdict == "used"]
+    out = built.catalogue[built.catalogue.verdict == "excluded"]
+    assert built.catalogue.columns.tolist() == COLUMNS
+    assert used.series_id.is_unique
+    assert used.n_files.sum() == built.books["used"]
+    assert (out.n_files == 1).all()
+    assert (out.chunk == -1).all()
+    assert used.patient_id.nunique() == 6
+    assert set(used.site) == {"A", "B"}
+
+
+def test_chunk_rows_hold_every_used_image_once_in_stack_order(built):
+    used = built.catalogue[built.catalogue.verdict == "used"].set_index("series_id")
+    rows = pd.concat(built.chunk_rows.values())
+    assert sorted(built.chunk_rows) == [0, 1, 2, 3]
+    assert len(rows) == used.n_images.sum()
+    assert not rows.duplicated(["path", "frame"]).any()
+    for series_id, one in rows.groupby("series_id"):
+        assert one.slice_index.tolist() == list(range(len(one)))
+        assert one.position_mm.is_monotonic_increasing
+        assert series_id in set(built.chunk_rows[chunk_of(series_id, 4)].series_id)
+        assert used.chunk[series_id] == chunk_of(series_id, 4)
+
+
+def test_patients_are_pseudonyms_of_dicoms_patient(built):
+    rows = pd.concat(built.chunk_rows.values())
+    expected = [pseudonym(SALT, "patient", "phantom", raw) for raw in rows.raw_patient]
+    assert rows.patient_id.tolist() == expected
+
+
+def test_nothing_private_is_in_the_catalogue(built):
+    text = built.catalogue.to_json()
+    rows = pd.concat(built.chunk_rows.values())
+    private = {*rows.raw_patient, *rows.sop_uid, *rows.series_uid, *built.files.path}
+    assert len(private) > 20
+    assert [value for value in private if value in text] == []
+    assert not re.search(r"\b(19|20)\d\d[01]\d[0-3]\d\b", text)
+
+
+def test_the_catalogue_survives_parquet(built, tmp_path):
+    built.catalogue.to_parquet(tmp_path / "c.parquet")
+    again = pd.read_parquet(tmp_path / "c.parquet")
+    assert again.file_ids.map(list).tolist() == built.catalogue.file_ids.tolist()
+    np.testing.assert_array_equal(np.stack(again.spacing_mm), np.stack(built.catalogue.spacing_mm))
+
+
+def test_another_run_with_more_processes_gives_the_same_tables(cohort, built):
+    again = build_phantom(cohort[0], workers=2)
+    pd.testing.assert_frame_equal(again.catalogue, built.catalogue)
+    pd.testing.assert_frame_equal(again.files, built.files)
+
+
+def test_one_new_picture_changes_one_chunk_only(tmp_path):
+    names = [f"{number}.png" for number in range(12)]
+    before = pictures(tmp_path, names).chunk_rows
+    after = pictures(tmp_path, [*names, "new.png"]).chunk_rows
+    changed = [chunk for chunk in before if not before[chunk].equals(after[chunk])]
+    assert len(changed) == 1
+
+
+def test_group_column_of_the_label_table_makes_the_patients(tmp_path):
+    labels = pd.DataFrame({"image": ["a", "b", "c"], "lesion": ["L1", "L1", "L2"]}, dtype="str")
+    built = pictures(tmp_path, ["a.png", "b.png", "c.png"], group="lesion", labels=labels, key="image")
+    by_path = pd.concat(built.chunk_rows.values()).set_index("path").patient_id
+    assert by_path["a.png"] == by_path["b.png"] == pseudonym(SALT, "patient", "pictures", "L1")
+    assert by_path["c.png"] != by_path["a.png"]
+
+
+def test_an_image_without_a_group_is_its_own_patient(tmp_path):
+    labels = pd.DataFrame({"image": ["a", "b", "c"], "lesion": ["L1", "", ""]}, dtype="str")
+    built = pictures(tmp_path, ["a.png", "b.png", "c.png", "d.png"], group="lesion", labels=labels, key="image")
+    assert built.catalogue.patient_id.nunique() == 4
+
+
+def test_group_null_makes_every_image_its_own_patient(tmp_path):
+    assert pictures(tmp_path, ["a.png", "b.png"]).catalogue.patient_id.nunique() == 2
+
+
+def test_a_series_of_two_groups_is_excluded_as_mixed_patients(cohort):
+    labels = read_label_table(cohort[0] / "labels.csv")
+    torn = labels.series_uid.iloc[0]
+    labels["unit"] = labels.patient_id
+    labels.loc[labels.index[labels.series_uid == torn][0], "unit"] = "somebody else"
+    built = build_phantom(cohort[0], labels=labels, group="unit")
+    slices = (labels.series_uid == torn).sum()
+    assert built.books["reasons"]["mixed patients"] == slices
+
+
+def test_absent_columns_are_errors_with_a_suggestion(tmp_path):
+    labels = pd.DataFrame({"image": ["a"], "lesion_id": ["L1"]}, dtype="str")
+    with pytest.raises(CatalogueError, match=r"group column 'lesion_di' is absent.*Did you mean 'lesion_id'"):
+        pictures(tmp_path, ["a.png"], group="lesion_di", labels=labels, key="image")
+    with pytest.raises(CatalogueError, match="group is patient_id, but the images name no patient"):
+        pictures(tmp_path, ["a.png"], group="patient_id")
+    with pytest.raises(CatalogueError, match="site column 'hospital' is absent"):
+        pictures(tmp_path, ["a.png"], site="hospital")
+
+
+def test_a_folder_without_usable_images_is_an_error_that_says_why(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    for reader in ("dicom", "image_files", "npz"):
+        settings = plugins.settings("readers", reader, {})
+        with pytest.raises(CatalogueError, match="none of 1 files is usable"):
+            build_catalogue(reader, settings, tmp_path, dataset="d", salt=SALT, chunks=2, group=None)
+
+
+def test_books_that_do_not_balance_are_refused(built):
+    with pytest.raises(CatalogueError, match="do not balance"):
+        balance_books(built.catalogue, built.files, built.books["found"] + 1)
+    with pytest.raises(CatalogueError, match="catalogue lists"):
+        balance_books(built.catalogue.iloc[1:], built.files, built.books["found"])
+
+
+def test_published_counts_are_compared(built):
+    assert unexpected_counts(built.catalogue, {"patients": 6}) == []
+    assert unexpected_counts(built.catalogue, {"patients": 7}) == ["expected 7 patients, found 6"]
+
+
+def test_institutions_appear_as_pseudonyms_only(cohort):
+    built = build_phantom(cohort[0], site=None)
+    used = built.catalogue[built.catalogue.verdict == "used"]
+    assert used.site.nunique() == 2
+    assert used.site.str.fullmatch("[0-9a-f]{16}").all()
+
+
+def test_real_contrast_ct_has_its_patients_and_one_duplicate(shared_data):
+    root = shared_data / "ct_contrast_dicom_part"
+    labels = read_label_table(root / "labels.csv")
+    built = build_catalogue(
+        "dicom",
+        plugins.settings("readers", "dicom", {}),
+        root,
+        dataset="contrast_ct",
+        salt=SALT,
+        chunks=2,
+        modality="CT",
+        labels=labels,
+        key="file",
+        declared=["labels.csv"],
+    )
+    assert built.books == {
+        "found": 22,
+        "used": 19,
+        "excluded": 3,
+        "reasons": {"duplicate instance": 1, "not a DICOM file": 1, "not an image (declared)": 1},
+    }
+    assert unexpected_counts(built.catalogue, {"series": 19, "patients": labels.patient_id.nunique()}) == []
+
+
+def test_real_lesions_are_the_groups_of_ham10000(shared_data):
+    root = shared_data / "ham10000_part"
+    built = build_catalogue(
+        "image_files",
+        plugins.settings("readers", "image_files", {"channels": "rgb", "ignore": ["masks/*"]}),
+        root,
+        dataset="ham10000",
+        salt=SALT,
+        chunks=2,
+        group="lesion_id",
+        labels=read_label_table(root / "metadata.csv"),
+        key="image_id",
+        workers=2,
+    )
+    assert unexpected_counts(built.catalogue, {"images": 1913, "patients": 1457}) == []

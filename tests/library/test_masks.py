@@ -1,0 +1,79 @@
+"""Masks on the grid of the stored images."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from scanloom import plugins
+from scanloom.masks import masks_for
+
+ORIENTATION = np.array([1, 0, 0, 0, 1, 0], float)
+POSITIONS = np.array([-20.0, -15, -10, -5])
+
+
+def write(path, values, origin=(-30.0, -40.0, -20.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1), spacing=(0.5, 0.5, 5.0)):
+    image = sitk.GetImageFromArray(values.astype(np.uint8))
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    image.SetDirection(np.asarray(direction, float).ravel().tolist())
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.fixture
+def lesion():
+    values = np.zeros((4, 12, 16), bool)
+    values[1, 2:6, 3:10] = True
+    values[2, 8:11, 0:4] = True
+    return values
+
+
+def found(path, steps=(), rank=2, shape=(12, 16)):
+    return masks_for(path, "abc", ORIENTATION, POSITIONS, shape, list(steps), rank)
+
+
+def test_without_steps_every_slice_gets_its_mask(tmp_path, lesion):
+    masks = found(write(tmp_path / "m.nii.gz", lesion))
+    assert list(masks) == ["abc-0000", "abc-0001", "abc-0002", "abc-0003"]
+    assert np.array_equal(list(masks.values()), lesion)
+    assert np.array_equal(found(write(tmp_path / "m.nii.gz", lesion), rank=3)["abc-0000"], lesion)
+
+
+@pytest.mark.parametrize("flipped", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_mask_stored_the_other_way_round_is_turned(tmp_path, lesion, flipped):
+    axis_vectors = np.eye(3)[::-1] * np.array([5.0, 0.5, 0.5])[:, None]  # z, y, x steps in mm as rows
+    origin, direction = np.array([-30.0, -40.0, -20.0]), np.eye(3)
+    for axis in flipped:
+        origin = origin + (lesion.shape[axis] - 1) * axis_vectors[axis]
+        direction[:, 2 - axis] *= -1
+    masks = found(write(tmp_path / "m.nii.gz", np.flip(lesion, flipped), tuple(origin), direction))
+    assert np.array_equal(list(masks.values()), lesion)
+
+
+def test_a_mask_of_more_slices_gives_those_of_the_series(tmp_path, lesion):
+    longer = np.concatenate([lesion[:1] * 0 + 1, lesion])
+    masks = found(write(tmp_path / "m.nii.gz", longer, origin=(-30.0, -40.0, -25.0)))
+    assert np.array_equal(list(masks.values()), lesion)
+
+
+def test_a_mask_off_the_grid_is_an_error_that_does_not_name_the_file(tmp_path, lesion):
+    with pytest.raises(ValueError, match="mask of series abc: 4 of 4 slices have no slice of the mask") as error:
+        found(write(tmp_path / "Secret^Name.nii.gz", lesion, origin=(0, 0, -22.5)))
+    assert "Secret" not in str(error.value)
+    with pytest.raises(ValueError, match=r"mask of series abc has \(12, 16\) rows and columns, the series \(16, 16\)"):
+        found(write(tmp_path / "m.nii.gz", lesion), shape=(16, 16))
+    turned = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    with pytest.raises(ValueError, match="its columns run along"):
+        found(write(tmp_path / "m.nii.gz", lesion, direction=turned))
+
+
+def test_geometric_steps_move_the_mask_and_value_steps_do_not(tmp_path, lesion):
+    steps = [
+        ("hu_window", plugins.settings("steps", "hu_window", {"windows": ["brain"]})),
+        ("crop_or_pad", plugins.settings("steps", "crop_or_pad", {"size_px": [16, 12]})),
+        ("resize", plugins.settings("steps", "resize", {"size_px": [32, 24]})),
+    ]
+    masks = np.stack(list(found(write(tmp_path / "m.nii.gz", lesion), steps).values()))
+    cropped = np.pad(lesion[:, :, 2:14], ((0, 0), (2, 2), (0, 0)))
+    assert masks.dtype == bool
+    assert np.array_equal(masks, cropped.repeat(2, axis=1).repeat(2, axis=2))

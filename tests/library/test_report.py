@@ -1,0 +1,429 @@
+"""The report: what stands on the page, what must not, and that it looks the same twice."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import report_study
+
+from scanloom import plugins
+from scanloom.report import assemble, image_tiles, wording
+from scanloom.report.figure_style import FREE, GREY, inline_svg, method_styles, panel
+from scanloom.report.section import Cards, Figure, KeyNumbers, Note, Panel, Statement, Table
+from scanloom.report.sections import contact_sheet, data_overview, grad_cam, verdict
+from scanloom.report.study_tables import StudyTables
+
+SECTIONS = plugins.names("report/sections")
+ORIGIN = re.compile(r"\w+ · config \w{7} · data \w{7}( \+\d+ more)? · code \w{7}")
+VOID = {"meta", "link", "img", "br"}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Tables, built sections, the page and the folder of figures of one study; drawing it takes seconds."""
+    folder = tmp_path_factory.mktemp("report")
+    tables = report_study.build(folder)
+    sections = assemble.build_sections(tables)
+    page = assemble.render(tables, sections)
+    return tables, sections, page, folder
+
+
+def blocks(sections, *kinds):
+    return [block for section in sections.values() for block in section.blocks if isinstance(block, kinds)]
+
+
+class Outline(HTMLParser):
+    """Headings in order, every attribute, the visible text, and whether tags close in order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.wrong, self.headings, self.attributes, self.text = [], [], [], [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_section_is_complete(study, name):
+    _, sections, _, _ = study
+    module = plugins.load("report/sections", name)
+    assert module.__doc__
+    assert isinstance(module.ORDER, int)
+    assert sections[name].title == module.TITLE
+    assert sections[name].lead
+    assert sections[name].blocks
+
+
+def test_the_verdict_comes_first_and_provenance_last():
+    names = assemble.section_names(None)
+    assert names[0] == "verdict"
+    assert names[-1] == "provenance"
+    orders = [plugins.load("report/sections", name).ORDER for name in names]
+    assert len(set(orders)) == len(orders)
+
+
+def test_only_the_chosen_sections_are_shown_in_their_fixed_order(study):
+    assert assemble.section_names(["leakage", "verdict"]) == ["verdict", "leakage"]
+
+
+def test_page_is_well_formed_with_one_main_heading_and_no_skipped_level(study):
+    _, sections, page, _ = study
+    outline = Outline(page)
+    assert outline.wrong == []
+    assert outline.open == []
+    assert outline.headings.count(1) == 1
+    assert outline.headings.count(2) == len(sections)
+    assert np.diff(outline.headings).max() == 1
+
+
+def test_page_asks_nothing_of_the_network(study):
+    _, _, page, _ = study
+    outline = Outline(page)
+    for tag, name, value in outline.attributes:
+        if name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            assert value.startswith(("#", "data:")), (tag, name, value[:60])
+    assert re.search(r"https?://|<script|@import|//cdn", page) is None
+    assert set(re.findall(r"url\((.)", page)) <= {"#"}
+
+
+def test_ids_are_unique_and_every_link_has_its_target(study):
+    _, _, page, _ = study
+    attributes = Outline(page).attributes
+    ids = [value for _, name, value in attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    targets = {value[1:] for _, name, value in attributes if name in ("href", "xlink:href") and value.startswith("#")}
+    assert targets <= set(ids)
+
+
+def test_pictures_have_a_text_alternative(study):
+    _, _, page, _ = study
+    outline = Outline(page)
+    images = [value for tag, name, value in outline.attributes if (tag, name) == ("img", "alt")]
+    assert len(images) == page.count("<img ")
+    assert all(images)
+    drawings = [value for tag, name, value in outline.attributes if (tag, name) == ("svg", "aria-label")]
+    assert len(drawings) == page.count("<svg ")
+    assert all(len(words) > 20 for words in drawings)
+
+
+def test_every_figure_says_what_to_look_at_and_what_a_bad_one_looks_like(study):
+    _, sections, page, _ = study
+    figures = blocks(sections, Figure, Cards)
+    assert len(figures) > 8
+    for figure in figures:
+        assert figure.caption
+        assert len(figure.look) > 15
+        assert len(figure.bad) > 15
+    assert page.count("<b>A bad one:</b>") == len(figures)
+
+
+def test_measured_figures_and_tables_carry_rule_and_fingerprints(study):
+    tables, sections, page, _ = study
+    for name, section in sections.items():
+        if name in ("resources", "provenance"):  # benchmarks have no origin file; provenance is the list of origins
+            continue
+        for block in section.blocks:
+            if isinstance(block, Figure | Cards | Table | KeyNumbers):
+                assert block.sources, (name, block)
+                for source in block.sources:
+                    assert tables.has(source), source
+                for line in assemble.origin_lines(tables, block.sources):
+                    assert ORIGIN.fullmatch(line), (name, line)
+                    assert line in page
+
+
+def test_a_missing_origin_is_admitted(tmp_path):
+    path = tmp_path / "results" / "phantom" / "splits.parquet"
+    path.parent.mkdir(parents=True)
+    pd.DataFrame({"patient_id": ["a"]}).to_parquet(path)
+    tables = StudyTables({"phantom/splits.parquet": path}, report_study.config(), {})
+    assert assemble.origin_lines(tables, ("phantom/splits.parquet",)) == ["origin of 1 file not recorded"]
+
+
+def test_nothing_private_is_on_the_page(study):
+    _, _, page, _ = study
+    assert "very-secret-salt" not in page
+    assert "jane.doe" not in page
+    assert "…/scans" in page  # the folder's own name stays
+
+
+def test_settings_hide_secrets_and_addresses_lose_user_and_query(tmp_path):
+    values = {
+        "api_token": "abc",
+        "salt": None,
+        "url": "https://user:pass@host/archive?key=1",
+        "windows": "C:\\Users\\jo\\x",
+    }
+    text = StudyTables({}, values, {}).settings_text()
+    assert "abc" not in text
+    assert "pass" not in text
+    assert "key=1" not in text
+    assert "jo" not in text
+    assert "salt: null" in text
+
+
+def test_without_any_table_every_section_explains_why_it_is_empty(tmp_path):
+    expected = {"bleed/evaluation/metrics.parquet": tmp_path / "absent.parquet"}
+    tables = StudyTables(expected, report_study.config(), report_study.datasets())
+    sections = assemble.build_sections(tables)
+    for name, section in sections.items():
+        assert any(isinstance(block, Note) and len(block.text) > 20 for block in section.blocks), name
+        assert not any(isinstance(block, Figure | Cards) for block in section.blocks), name
+    assert "bleed/evaluation/metrics.parquet" in assemble.render(tables, sections)
+
+
+def test_three_classes_make_a_page_too(tmp_path):
+    tables = report_study.build(tmp_path, classes=("none", "small", "large"))
+    sections = assemble.build_sections(tables, ["verdict", "grad_cam", "calibration", "confusion", "data_overview"])
+    assert len(blocks(sections, Figure, Cards)) == 7
+    assert Outline(assemble.render(tables, sections)).wrong == []
+
+
+def test_two_builds_are_equal_to_the_byte(study, tmp_path):
+    tables, _, _, _ = study
+    chosen = ["comparisons", "contact_sheet"]
+    results = []
+    for name in ("a", "b"):
+        assemble.build_report(tables, chosen, tmp_path / name / "report.html", tmp_path / name / "figures")
+        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        results.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
+    assert len(results[0]) == 3
+    assert results[0] == results[1]
+
+
+def test_figures_are_written_by_name_and_old_ones_go(study, tmp_path):
+    _, sections, _, _ = study
+    (tmp_path / "old.png").write_bytes(b"x")
+    names = assemble.write_figures(sections, tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == set(names)
+    assert {"bleed-label_efficiency", "bleed-grad_cam", "phantom-contact_sheet", "heads-pretraining"} <= set(names)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
+
+
+def test_report_stays_small_and_a_cap_names_the_largest_sections(study, tmp_path):
+    tables, _, page, _ = study
+    assert len(page.encode()) < 2e6
+    with pytest.raises(assemble.ReportTooLarge, match=r"allowed 0.05 MB.*contact_sheet.*report.contact_sheet_cases"):
+        assemble.build_report(
+            tables, ["contact_sheet", "leakage"], tmp_path / "r.html", tmp_path / "f", largest_mb=0.05
+        )
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_an_error_names_the_section_it_happened_in(study, monkeypatch):
+    def broken(tables):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr(data_overview, "build", broken)
+    with pytest.raises(ValueError, match="no luck") as caught:
+        assemble.build_sections(study[0], ["data_overview"])
+    assert "data_overview" in caught.value.__notes__[0]
+
+
+# Verdict
+
+
+def test_headline_and_sentences_are_those_of_the_evaluation(study):
+    tables, _, page, _ = study
+    words = " ".join("".join(Outline(page).text).split())
+    record = tables.record("bleed/evaluation/verdict.json")
+    assert " ".join(record["headline"].split(". ")[0].split()) in words
+    for sentence in record["sentences"]:
+        assert sentence["text"].split(". ")[0] in words
+
+
+def test_key_numbers_stand_beside_the_baseline_and_differ_by_the_paired_difference(study):
+    _, sections, _, _ = study
+    [numbers] = [block for block in sections["verdict"].blocks if isinstance(block, KeyNumbers)]
+    own, base, difference, *_ = [float(item.value.replace("−", "-")) for item in numbers.numbers[:3]]
+    assert own - base == pytest.approx(difference, abs=0.0011)
+    assert "from scratch" in numbers.numbers[1].label
+    assert "5 %" in numbers.numbers[0].label  # the fewest labels, as planned, not the best result
+
+
+def test_no_saving_is_shown_without_evidence():
+    row = {"savings": {"said": False, "censored": "", "saved": 80.0, "labelled_patients": 7.0}}
+    assert verdict._saved(row).value == "none claimed"
+    row["savings"] |= {"said": True, "censored": "above"}
+    assert verdict._saved(row).value == "beyond the curve"
+
+
+def test_an_equal_method_gets_no_green(study, tmp_path):
+    tables, _, _, _ = study
+    record = tables.record("bleed/evaluation/verdict.json")
+    null = {**record, "finding": "no evidence"}
+    null["sentences"] = [{**sentence, "finding": "no evidence"} for sentence in record["sentences"]]
+    path = tmp_path / "verdict.json"
+    path.write_text(json.dumps(null))
+    other = StudyTables({"bleed/evaluation/verdict.json": path}, tables.config, tables.datasets)
+    tones = [block.tone for block in verdict.build(other).blocks if isinstance(block, Statement)]
+    assert set(tones) == {"open"}
+
+
+# Data
+
+
+def test_books_that_do_not_balance_are_called_out():
+    books = {"found": 10, "used": 7, "excluded": 2, "reasons": {"localizer": 2}}
+    [note] = data_overview._balance("phantom", books)
+    assert note.tone == "bad"
+    good, figure = data_overview._balance("phantom", {**books, "found": 9})
+    assert good.tone == "good"
+    assert isinstance(figure, Figure)
+
+
+def test_class_table_counts_every_image_once(study):
+    tables, sections, _, _ = study
+    [table] = [b for b in sections["data_overview"].blocks if isinstance(b, Table) and b.title.startswith("Patients")]
+    assert sum(int(row[-1].replace(",", "")) for row in table.rows) == len(tables.images("phantom"))
+
+
+def test_duplicates_across_splits_are_called_out(study):
+    _, sections, _, _ = study
+    [note] = [block for block in sections["leakage"].blocks if isinstance(block, Note)]
+    assert note.tone == "bad"
+    assert note.text.startswith("1 pair of duplicates across splits (2 images)")
+
+
+def test_benchmarks_are_summed_per_rule(study):
+    tables, _, _, _ = study
+    jobs = tables.benchmarks()
+    assert jobs.rule.value_counts()["preprocess_chunk"] == 2
+    assert jobs[jobs.rule == "preprocess_chunk"].job.tolist() == ["phantom/000", "phantom/001"]
+    assert jobs.loc[jobs.rule == "preprocess_chunk", "max_rss"].isna().all()
+
+
+# Figures and images
+
+
+def test_the_baseline_is_grey_and_colours_do_not_depend_on_order_or_company():
+    alone = method_styles(["from_scratch", "vicreg"])
+    many = method_styles(["vicreg", "barlow_twins", "supervised", "from_scratch"])
+    assert alone["from_scratch"].colour == GREY
+    assert all(many[name] == style for name, style in alone.items())
+    assert method_styles(["a", "b", "c", "d"]) == method_styles(["d", "c", "b", "a"])
+
+
+def test_as_many_methods_as_free_colours_are_all_different():
+    styles = method_styles([f"method_{k}" for k in range(len(FREE))])
+    assert len({style.colour for style in styles.values()}) == len(FREE)
+    assert GREY not in {style.colour for style in styles.values()}
+
+
+def test_panel_follows_the_page_and_keeps_its_text():
+    drawn = panel("p-1", 'a "quoted" line', lambda axes: (axes.plot([0, 1], [0, 1]), axes.set_title("Rising")))
+    assert isinstance(drawn, Panel)
+    assert 'aria-label="a &quot;quoted&quot; line"' in drawn.svg
+    assert ">Rising</text>" in drawn.svg
+    assert "currentColor" in drawn.svg
+    assert "var(--muted)" in drawn.svg
+    assert "#20242b" not in drawn.svg
+    assert "http" not in drawn.svg
+    assert drawn.png.startswith(b"\x89PNG")
+
+
+def test_ids_of_a_panel_are_prefixed_with_their_references():
+    svg = '<?xml?><svg viewBox="0 0 1 1" xmlns="x"><path id="m"/><use xlink:href="#m"/><g clip-path="url(#c)"/></svg>'
+    inlined = inline_svg(svg, "a.b", "words")
+    assert 'id="a_b-m"' in inlined
+    assert 'href="#a_b-m"' in inlined
+    assert "url(#a_b-c)" in inlined
+
+
+def test_overlay_of_nothing_is_the_image_and_the_maximum_is_coloured():
+    image = np.full((8, 8), 100, np.uint8)
+    heat = np.zeros((8, 8))
+    assert (image_tiles.overlay(image, heat) == 100).all()
+    heat[2, 3] = 5
+    coloured = image_tiles.overlay(image, heat)
+    changed = np.argwhere((coloured != 100).any(axis=-1))
+    assert changed.tolist() == [[2, 3]]
+    with pytest.raises(ValueError, match="differ in shape"):
+        image_tiles.overlay(image, np.zeros((4, 4)))
+
+
+def test_thumbnails_are_bounded_and_small_images_are_enlarged_without_new_values():
+    assert image_tiles.thumbnail(np.zeros((512, 256), np.uint8)).shape == (160, 80)
+    small = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    shown = image_tiles.thumbnail(small)
+    assert shown.shape == (140, 140)
+    assert (shown[::5, ::5] == small).all()
+    with pytest.raises(ValueError, match=r"\(4, 4, 2\)"):
+        image_tiles.to_uint8(np.zeros((4, 4, 2)))
+
+
+def test_images_are_scaled_by_their_type():
+    assert image_tiles.to_uint8(np.array([[0, 65535]], np.uint16)).tolist() == [[0, 255]]
+    assert image_tiles.to_uint8(np.array([[0.0, 1.0, 2.0]])).tolist() == [[0, 255, 255]]
+
+
+def test_of_a_volume_the_slice_with_the_strongest_map_is_shown():
+    maps = np.zeros((1, 4, 6, 6))
+    maps[0, 2, 3, 3] = 1
+    images = np.arange(4)[None, :, None, None, None] * np.ones((1, 4, 6, 6, 1))
+    arrays = {"images": images, "masks": np.zeros((1, 4, 6, 6), bool), "maps_a": maps}
+    image, mask, [heat] = grad_cam._flat(arrays, 0, ["a"])
+    assert (image == 2).all()
+    assert mask.shape == heat.shape == (6, 6)
+
+
+def test_colour_channels_are_shown_as_one_picture():
+    sheet = {"before": np.zeros((1, 4, 4), np.uint8), "after": np.zeros((1, 4, 4, 3), np.uint8)}
+    sheet |= {"item_id": np.array(["0123456789abcdef-0001"]), "label": np.array([""])}
+    [colour] = contact_sheet._cards({**sheet, "channels": np.array(["red", "green", "blue"])})
+    assert [label for label, _ in colour.images] == ["before", "after"]
+    assert colour.title == "no label"
+    [windows] = contact_sheet._cards({**sheet, "channels": np.array(["brain", "subdural", "bone"])})
+    assert [label for label, _ in windows.images] == ["before", "Brain", "Subdural", "Bone"]
+
+
+def test_a_ragged_table_is_an_error():
+    with pytest.raises(ValueError, match="1 cells in a row, 2 columns"):
+        Table("T", ("A", "B"), (("1",),), "", ())
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (wording.interval(0.9123, 0.88, 0.9412), "0.912 (0.880 to 0.941)"),
+        (wording.interval(float("nan"), 0, 1), "–"),
+        (wording.signed(-0.0123), "−0.012"),
+        (wording.fraction(0.01), "1 %"),
+        (wording.fraction(0.001), "0.1 %"),
+        (wording.percent(0.004), "0.4 %"),
+        (wording.p_value(0.0004), "< 0.001"),
+        (wording.duration(9.96), "10.0 s"),
+        (wording.duration(59.7), "1 min 00 s"),
+        (wording.duration(3599.7), "1 h 00 min"),
+        (wording.megabytes(2104), "2.1 GB"),
+        (wording.title("from_scratch"), "From scratch"),
+        (wording.title("vae"), "VAE"),
+        (wording.short("0123456789abcdef-0007"), "01234567-0007"),
+        (wording.plural(1, "pair"), "1 pair"),
+    ],
+)
+def test_numbers_and_names_are_written_in_one_way(said, expected):
+    assert said == expected

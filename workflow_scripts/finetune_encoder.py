@@ -1,0 +1,54 @@
+"""The finetuned arm of one method at one fraction: every seed and learning-rate candidate, chosen on validation."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from scanloom import plugins
+from scanloom.arms import Finetuned
+from scanloom.downstream import Arm, Task
+from scanloom.finetuning import finetune
+from scanloom.provenance import versions
+from scanloom.records import open_shards
+from scanloom.run_store import open_run, sha256_of
+from scanloom.step_log import log_to
+from scanloom.training import limit_threads
+from scanloom.view_pipeline import Pipeline
+
+PUBLISHED = {
+    "predictions": "predictions.parquet",
+    "selection": "selection.parquet",
+    "history": "history.parquet",
+    "model": "model.keras",
+}
+
+if __name__ == "__main__":
+    log_to(snakemake.log[0])
+    params, method = snakemake.params, snakemake.wildcards.method
+    fresh = plugins.load("methods", method).FRESH_PER_SEED
+    inputs = [*snakemake.input.manifests, snakemake.input.fraction, *([] if fresh else [snakemake.input.encoder])]
+    settings = {k: params[k] for k in ("label", "arm", "seeds", "encoder", "views", "seed", "code")}
+    named = {"kind": "finetune", "method": method, "fraction": snakemake.wildcards.fraction, "versions": versions()}
+    run = open_run(params.runs, named | settings | {"data": [sha256_of(path) for path in inputs]})
+    if run.finished():
+        print(f"run {run.fingerprint} is finished: reused")
+    else:
+        limit_threads(snakemake.threads)
+        shards = open_shards(snakemake.input.manifests)
+        encoder = plugins.settings("encoders", params.encoder["name"], params.encoder["settings"])
+        result = finetune(
+            shards,
+            float(snakemake.wildcards.fraction),
+            pd.read_parquet(snakemake.input.fraction),
+            Task(params.label["column"], tuple(params.label["classes"]), params.label["kind"]),
+            Arm(method, params.encoder["name"], encoder, None if fresh else Path(snakemake.input.encoder)),
+            Pipeline([(v["name"], v["settings"]) for v in params.views], tuple(shards.image_spec["shape"])),
+            Finetuned(**params.arm),
+            params.seeds,
+            run.folder,
+        )
+        for name in ("predictions", "selection", "history"):
+            getattr(result, name).to_parquet(run.folder / PUBLISHED[name], index=False)
+        run.finish(list(PUBLISHED.values()))
+    for name, file in PUBLISHED.items():
+        run.publish(file, snakemake.output[name])
