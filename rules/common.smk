@@ -97,6 +97,11 @@ def steps_of_task(wildcards):
     return config["datasets"][study.tasks[wildcards.task].dataset]["steps"]
 
 
+def steps_used_by_task(wildcards):
+    """Names of the preprocessing steps of the task's dataset."""
+    return [step["name"] for step in steps_of_task(wildcards)]
+
+
 def label_columns(wildcards):
     """Label columns of the job's dataset, in the order in which shards hold them."""
     return list(DATASETS[wildcards.dataset]["labels"]["columns"])

@@ -51,6 +51,8 @@ rule explain_task:
         manifests=of_tasks_dataset("results/{dataset}/shards/{chunk}.json"),
         shards=shards_of_task,
         root=of_tasks_dataset(f"{FOLDERS.private}/{{dataset}}/root.json"),
+        catalogue=of_tasks_dataset("results/{dataset}/catalogue.parquet"),
+        chunks=of_tasks_dataset(f"{FOLDERS.private}/{{dataset}}/chunks/{{chunk}}.parquet"),
         masks=of_tasks_dataset(f"{FOLDERS.private}/{{dataset}}/masks.parquet"),
     output:
         cases="results/{task}/explained/cases.parquet",
@@ -71,10 +73,11 @@ rule explain_task:
     params:
         label=label_of_task,
         methods=planning.explained_methods(study),
+        first_seed=study.seeds[0],
         explanation=lookup(dpath="explanation", within=config),
         steps=steps_of_task,
         rank=lookup(dpath="rank", within=config),
         seed=lookup(dpath="seed", within=config),
-        code=code_of("explain_task", explain=[study.explanation.method]),
+        code=code_of("explain_task", explain=[study.explanation.method], steps=steps_used_by_task),
     script:
         "../workflow_scripts/explain_task.py"

@@ -289,8 +289,11 @@ def _catalogue_table(scan, grouped: Grouped, series, files, dataset: str, salt: 
     used = series[series.reason == ""]
     pairs = grouped.images[["series_key", "path"]].drop_duplicates()
     file_id = files.set_index("path").file_id
-    pairs = pairs[pairs.series_key.isin(used.series_key)]
-    ids = file_id.reindex(pairs.path).groupby(pairs.series_key.to_numpy()).agg(list)
+    pairs = pairs[pairs.series_key.isin(used.series_key)].sort_values("series_key", kind="stable")
+    # Cutting one long array is a hundred times faster than a list per group.
+    keys, start = np.unique(pairs.series_key.to_numpy(dtype=object), return_index=True)
+    lists = np.split(file_id.reindex(pairs.path).to_numpy(dtype=object), start[1:])
+    ids = pd.Series([part.tolist() for part in lists] if len(keys) else [], index=keys, dtype=object)
     used = used.assign(verdict="used", file_ids=ids.reindex(used.series_key).to_numpy())
     used["n_files"] = used.file_ids.str.len()
 

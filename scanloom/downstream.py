@@ -104,6 +104,17 @@ def selection_score(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(auroc.compute(labels, probabilities, np.ones((1, len(labels))))[0])
 
 
+def selection_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean cross-entropy: settles which of two equal scores is better (small validation sets make many ties)."""
+    chosen = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chosen, np.finfo(float).tiny)).mean())
+
+
+def preferred(fits: list[dict]) -> int:
+    """Number of the fit with the highest validation_score; among equals the lowest validation_loss, then the first."""
+    return max(range(len(fits)), key=lambda index: (fits[index]["validation_score"], -fits[index]["validation_loss"]))
+
+
 def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """Weight float32 of each image, n / (classes * images of its class): every class counts the same, mean weight 1."""
     counts = np.bincount(labels, minlength=classes)

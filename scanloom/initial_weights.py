@@ -1,8 +1,11 @@
 """First weights from a seed, the same numbers on every backend.
 
 Keras draws initial weights with the backend's own generator, so a seed means other numbers under JAX than under
-TensorFlow. Here NumPy draws them: one generator per (seed, layer), so a layer added at the end changes no other.
+TensorFlow. Here NumPy draws them: one generator per (seed, model name, layer), so no two layers
+start alike and a layer added at the end changes no other.
 """
+
+import zlib
 
 import numpy as np
 
@@ -17,7 +20,7 @@ def initialise(model, seed: int):
         kernel = getattr(layer, "kernel", None)
         if kernel is None:
             continue
-        generator = np.random.default_rng([seed, index])
+        generator = np.random.default_rng([seed, zlib.crc32(model.name.encode()), index])
         shape = tuple(kernel.shape)
         if len(shape) > 2:
             fan_out = np.prod(shape[:-2]) * shape[-1]

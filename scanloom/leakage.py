@@ -1,9 +1,9 @@
 """Images that occur twice, within and across splits: exact copies, and near copies (noise, re-windowing, compression).
 
 Exact: equal SHA-256 of the preprocessed integers. Near: what two images show beyond the mean image of all correlates by
-at least `NEAR`; candidates come from thumbnails, compared all with all in blocks. (Not from a difference hash: on a
-background a little noise turns half of its bits.) Not reported: images without content, such as a slice of air, which
-are equal without being copies; and near pairs within one series, since neighbouring slices look alike.
+at least `NEAR`; candidates come from thumbnails, compared all with all in blocks. (Not from a difference hash: on
+a flat background a little noise turns half of its bits.) Not reported: images without content, such as a slice of
+air, which are equal without being copies; and near pairs within one series, since neighbouring slices look alike.
 """
 
 import hashlib

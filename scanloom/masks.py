@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import SimpleITK as sitk
 
 from scanloom import plugins
@@ -65,3 +66,28 @@ def _on_series_grid(image, orientation, position_mm, shape, series_id) -> tuple[
     if not (off <= SAME_SLICE_MM).all():
         raise ValueError(f"{where}: {int((off > SAME_SLICE_MM).sum())} of {len(off)} slices have no slice of the mask")
     return values[nearest].astype(np.float32), tuple(reversed(image.GetSpacing()))
+
+
+def masks_of_series(
+    table: pd.DataFrame, chunk_rows: pd.DataFrame, catalogue: pd.DataFrame, root: Path, steps: list[dict], rank: int
+) -> dict[str, np.ndarray]:
+    """item_id -> bool mask of every image of the series that `table` (series_id, mask_path) names.
+
+    chunk_rows, catalogue: private image rows and public catalogue of the dataset; root: its folder.
+    """
+    headers = catalogue[catalogue["verdict"] == "used"].set_index("series_id")
+    rows_of = dict(list(chunk_rows.groupby("series_id", sort=True)))
+    ready = [(step["name"], plugins.settings("steps", step["name"], step["settings"])) for step in steps]
+    masks: dict[str, np.ndarray] = {}
+    for series_id, path in table.drop_duplicates("series_id")[["series_id", "mask_path"]].itertuples(index=False):
+        header, rows = headers.loc[series_id], rows_of[series_id].sort_values("slice_index")
+        masks |= masks_for(
+            Path(root) / path,
+            series_id,
+            np.asarray(header["orientation"], np.float64),
+            rows["position_mm"].to_numpy(np.float64),
+            (int(header["rows"]), int(header["columns"])),
+            ready,
+            rank,
+        )
+    return masks

@@ -17,6 +17,8 @@ from scanloom.downstream import (
     labels_at,
     patients_of,
     predictions_table,
+    preferred,
+    selection_loss,
     selection_score,
 )
 
@@ -38,7 +40,7 @@ def probe(
     features_of(seed): float `[n, D]`, one row per row of `table` (the shards' table); the same array for every seed
     where the encoder is pretrained, another one where it is built from the seed. fractions: share -> table of seed and
     patient_id. Features are standardised by the labelled training images alone. The penalty is chosen on validation by
-    AUROC from the same candidates for every method; equal scores go to the stronger penalty.
+    AUROC from the same candidates for every method; equal scores go to the lower cross-entropy.
     """
     predictions, selection = [], []
     for seed in seeds:
@@ -52,7 +54,7 @@ def probe(
             patients = patients_of(fraction_table, seed)
             rows = labelled_rows(table, task, patients)
             fits = _fits(features, table, rows, task, settings)
-            best = max(range(len(fits)), key=lambda index: fits[index]["validation_score"])
+            best = preferred(fits)
             for split in ("validation", "test"):
                 indices = getattr(rows, split)
                 predictions.append(predictions_table(table, task, indices, fits[best][split], run))
@@ -89,6 +91,7 @@ def _fits(features: np.ndarray, table: pd.DataFrame, rows, task: Task, settings:
                 "inverse_l2": inverse_l2,
                 "iterations": int(model.n_iter_.max()),
                 "validation_score": selection_score(validation_labels, probabilities),
+                "validation_loss": selection_loss(validation_labels, probabilities),
                 "validation": probabilities,
                 "test": model.predict_proba(test) if len(test) else np.empty((0, len(task.classes))),
             }

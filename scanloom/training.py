@@ -38,6 +38,7 @@ __all__ = [
 COLUMNS = ["step", "loss", "learning_rate", "images_per_s", "wait_share"]
 BATCHES_AHEAD = 2
 TIMED_STEPS = 3
+CLEARLY_FASTER = 0.9
 WORTH_MEASURING_S = 20.0
 """Trainings shorter than this in graph mode cannot win back the seconds that XLA needs to compile (4 to 10, twice)."""
 
@@ -127,7 +128,7 @@ def choose_jit(make_model: Callable, batch_at: Callable[[int], dict], steps: int
         return {"jit_compile": False, "graph_s": graph_s, "xla_s": None}
     xla_s, compile_s = _time_step(make_model(True), batch)
     pays = steps is None or steps * (graph_s - xla_s) > compile_s
-    return {"jit_compile": bool(xla_s < graph_s and pays), "graph_s": graph_s, "xla_s": xla_s}
+    return {"jit_compile": bool(xla_s < CLEARLY_FASTER * graph_s and pays), "graph_s": graph_s, "xla_s": xla_s}
 
 
 def remembered_jit(folder: Path, make_model: Callable, batch_at: Callable, steps: int | None = None) -> dict:

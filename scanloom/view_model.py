@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import keras
 
+from scanloom.branches import of_branch
 from scanloom.intensity import to_unit
 from scanloom.view_pipeline import Pipeline
 
@@ -34,14 +35,3 @@ class ViewModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         outputs = [keras.ops.cast(output, "float32") for output in y_pred]
         return self._loss_of(outputs, x)
-
-
-def branch_prefix(branch: int) -> str:
-    """What the keys of a branch's draws begin with."""
-    return f"branch{branch}:"
-
-
-def of_branch(batch: dict, branch: int) -> dict:
-    """The draws of one branch, without their prefix."""
-    prefix = branch_prefix(branch)
-    return {key.removeprefix(prefix): value for key, value in batch.items() if key.startswith(prefix)}

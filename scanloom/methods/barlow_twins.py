@@ -62,7 +62,7 @@ def projector(features: int, sizes: tuple[int, ...], seed: int):
         x = keras.layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, name=f"projector_norm{i}")(x)
         x = keras.layers.Activation("relu", name=f"projector_relu{i}")(x)
     x = keras.layers.Dense(sizes[-1], use_bias=False, name="embedding")(x)
-    return initialise(keras.Model(inputs, x, name="projector"), seed + 1)
+    return initialise(keras.Model(inputs, x, name="projector"), seed)
 
 
 def _normalised(z):

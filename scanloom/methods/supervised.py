@@ -40,4 +40,4 @@ def build(encoder, settings: Settings, views, seed: int, classes: int | None = N
         losses = keras.losses.sparse_categorical_crossentropy(batch["labels"], outputs[0], from_logits=True)
         return keras.ops.mean(losses)
 
-    return ViewModel(encoder, initialise(head, seed + 1), views, BRANCHES, loss)
+    return ViewModel(encoder, initialise(head, seed), views, BRANCHES, loss)

@@ -3,10 +3,12 @@
 Files are judged by content, never by name. Dates, names and birth days are not read at all.
 """
 
+import logging
 import math
 import os
 import struct
 import warnings
+from contextlib import contextmanager
 
 import pydicom
 from pydicom.dataelem import RawDataElement
@@ -63,6 +65,20 @@ PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
 UNDEFINED = 0xFFFFFFFF
 
 
+@contextmanager
+def quiet_pydicom():
+    """pydicom's warnings and log lines switched off: they quote raw header values, and logs must hold none."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def open_dicom(file, **options) -> pydicom.FileDataset:
     """The data set with a transfer syntax, whether or not the file has DICOM's preamble (PS3.10 7.1).
 
@@ -75,9 +91,7 @@ def open_dicom(file, **options) -> pydicom.FileDataset:
     file.seek(0)
     if start[128:132] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
         raise InvalidDicomError("neither a preamble nor a first element of group 2 or 8")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        header = pydicom.dcmread(file, force=start[128:132] != b"DICM", **options)
+    header = pydicom.dcmread(file, force=start[128:132] != b"DICM", **options)
     if "TransferSyntaxUID" not in header.file_meta:
         # PS3.5 10.1: the default transfer syntax holds where nothing else was said.
         header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
@@ -91,12 +105,10 @@ def read_header(path: str, modality: str | None, check_compressed: bool) -> tupl
     check_compressed: decode compressed pixels once, so that a file which cannot be decoded is found here.
     """
     try:
-        with warnings.catch_warnings(), open(path, "rb") as file:
-            warnings.simplefilter("ignore")
+        with quiet_pydicom(), open(path, "rb") as file:
             header = open_dicom(file, stop_before_pixels=True, specific_tags=TAGS)
             if not any(tag in header for tag in ("SOPClassUID", "Modality", "Rows")):
-                is_part_10 = "MediaStorageSOPClassUID" in header.file_meta
-                return _no_pixel_reason(path) if is_part_10 else NOT_DICOM, []
+                return _no_pixel_reason(path) if _has_preamble(file) else NOT_DICOM, []
             deflated = header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
             pixels = None if deflated else _pixel_element(file, header)
             if pixels is None and not deflated:
@@ -110,17 +122,23 @@ def read_header(path: str, modality: str | None, check_compressed: bool) -> tupl
             return reason, images
     except InvalidDicomError:
         return NOT_DICOM, []
+    except struct.error:
+        return TRUNCATED, []  # pydicom's way to say that the file ends inside an element's head
     except Exception:
         # A broken header makes pydicom raise anything from struct.error to RecursionError: the file is counted, named
         # and left out, and the other million files are still read.
         return UNREADABLE, []
 
 
+def _has_preamble(file) -> bool:
+    """True for a file in DICOM's own format (PS3.10 7.1), however little of it is there."""
+    file.seek(128)
+    return file.read(4) == b"DICM"
+
+
 def _no_pixel_reason(path: str) -> str:
     """ "truncated" where the file ends inside an element, "no pixel data" where it ends after one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        header = open_dicom(path, defer_size=None)
+    header = open_dicom(path)
     elements = list(header._dict.values())
     if not elements:
         return TRUNCATED

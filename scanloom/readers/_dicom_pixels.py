@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 
-from scanloom.readers._dicom_headers import _macro, _numbers, open_dicom
+from scanloom.readers._dicom_headers import _macro, _numbers, open_dicom, quiet_pydicom
 
 AIR_HU = -1024.0  # nothing in a CT is thinner than vacuum (-1000 and noise); lower values are padding or artefacts
 
@@ -26,15 +26,16 @@ class Frames:
 
 def read_frames(path, frames: list[int]) -> Frames:
     """The frames of one file (`[-1]`: its only one). Raises what pydicom raises for pixels it cannot decode."""
-    header = open_dicom(path)
-    colour = header.get("SamplesPerPixel", 1) > 1 or header.PhotometricInterpretation == "PALETTE COLOR"
-    read = _colour_frame if colour else _grey_frame
-    parts = [read(header, frame) for frame in frames]
-    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
-    measures = _macro(_frame_groups(header, frames[0]), shared, "PixelMeasuresSequence") or header
-    spacing = _numbers(measures, "PixelSpacing", 2)
-    if np.isnan(spacing[0]):
-        spacing = _numbers(measures, "ImagerPixelSpacing", 2)
+    with quiet_pydicom():
+        header = open_dicom(path)
+        colour = header.get("SamplesPerPixel", 1) > 1 or header.PhotometricInterpretation == "PALETTE COLOR"
+        read = _colour_frame if colour else _grey_frame
+        parts = [read(header, frame) for frame in frames]
+        shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
+        measures = _macro(_frame_groups(header, frames[0]), shared, "PixelMeasuresSequence") or header
+        spacing = _numbers(measures, "PixelSpacing", 2)
+        if np.isnan(spacing[0]):
+            spacing = _numbers(measures, "ImagerPixelSpacing", 2)
     values, padding, unit = zip(*parts, strict=True)
     return Frames(np.stack(values), np.stack(padding), unit[0], (spacing[0], spacing[1]))
 

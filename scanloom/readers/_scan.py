@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,27 @@ class Grouped:
 
     series: pd.DataFrame
     images: pd.DataFrame
+
+
+class ReadError(RuntimeError):
+    """A series that was usable when it was catalogued cannot be read now."""
+
+
+def private_errors(read_series: Callable) -> Callable:
+    """The function with its errors turned into ReadErrors that name the series by its pseudonym, not by paths."""
+
+    @wraps(read_series)
+    def read(root, rows: pd.DataFrame, settings):
+        try:
+            return read_series(root, rows, settings)
+        except Exception as error:
+            series = rows.series_id.iloc[0] if "series_id" in rows else "(not catalogued)"
+            raise ReadError(
+                f"series {series} cannot be read ({type(error).__name__}): its files are listed in the dataset's"
+                " files.parquet below private/. If they changed since, run the catalogue rule again"
+            ) from None
+
+    return read
 
 
 def find_files(root: Path) -> list[str]:

@@ -29,6 +29,7 @@ from scanloom.readers._scan import (
     find_files,
     image_frame,
     map_files,
+    private_errors,
     split_declared,
 )
 from scanloom.readers._volume import Volume
@@ -160,6 +161,7 @@ def _reasons(images, stack, keys, table, placed_stack, settings: Settings) -> np
     return np.select([flags for _, flags in active], [name for name, _ in active], default="").astype(object)
 
 
+@private_errors
 def read_series(root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
     """The images of `rows` (path, frame, slice_index, position_mm; in stack order) as one volume in physical units."""
     run = (rows.path != rows.path.shift()).cumsum()

@@ -22,6 +22,7 @@ from scanloom.readers._scan import (
     image_frame,
     map_files,
     one_image_per_series,
+    private_errors,
     split_declared,
 )
 from scanloom.readers._volume import Volume
@@ -95,6 +96,7 @@ def group_series(scan: ScanResult, settings: Settings) -> Grouped:
     return one_image_per_series(scan, scan.images.path)
 
 
+@private_errors
 def read_series(root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
     """The picture as a volume of one slice; unit "0-255" ("0-65535" for 16-bit grey)."""
     with Image.open(Path(root) / rows.path.iloc[0], formats=FORMATS) as picture:

@@ -24,6 +24,7 @@ from scanloom.readers._scan import (
     find_files,
     image_frame,
     one_image_per_series,
+    private_errors,
     split_declared,
 )
 from scanloom.readers._volume import Volume
@@ -156,6 +157,7 @@ def _loaded(path: str, name: str, changed_ns: int) -> np.ndarray:
         return archive[name]
 
 
+@private_errors
 def read_series(root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
     """The entry as a volume; unit "0-255" for uint8, "0-65535" for uint16, else "arbitrary"."""
     path = Path(root) / rows.path.iloc[0]

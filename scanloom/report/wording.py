@@ -25,8 +25,11 @@ def number(value, digits: int = 3) -> str:
 
 
 def signed(value, digits: int = 3) -> str:
-    """`+0.041` or `−0.012`."""
-    return NOTHING if missing(value) else f"{value:+.{digits}f}".replace("-", "−")
+    """`+0.041` or `−0.012`; what rounds to zero has no sign."""
+    if missing(value):
+        return NOTHING
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if any(digit in "123456789" for digit in text) else text[1:]
 
 
 def interval(value, low, high, digits: int = 3) -> str:

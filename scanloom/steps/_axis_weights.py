@@ -28,7 +28,7 @@ def smooth(n_in: int, n_out: int, step: float) -> np.ndarray:
 
 def nearest(n_in: int, n_out: int, step: float) -> np.ndarray:
     """int64 [n_out]: the input pixel nearest to each output pixel's centre."""
-    return np.clip(np.rint(centres(n_in, n_out, step)), 0, n_in - 1).astype(np.int64)
+    return np.clip(np.floor(centres(n_in, n_out, step) + 0.5), 0, n_in - 1).astype(np.int64)
 
 
 def along(values: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:

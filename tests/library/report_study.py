@@ -46,7 +46,7 @@ def config() -> dict:
         "fractions": FRACTIONS,
         "seeds": [0, 1, 2],
         "pretraining": {"methods": {name: {} for name in METHODS}, "updates": 1000},
-        "evaluation": {"metrics": METRICS, "main_metric": "auroc", "resamples": 300},
+        "evaluation": {"metrics": METRICS, "main_metric": "auroc", "resamples": 1000},
         "explanation": {"method": "grad_cam", "compare": "barlow_twins"},
         "report": {"title": "How many labels does pretraining save?", "sections": None},
     }
@@ -114,7 +114,7 @@ def build(root: Path, patients: int = 240, classes: tuple[str, ...] = CLASSES) -
         {"fraction": FRACTIONS, "labelled_patients": counts, "labelled_images": np.multiply(counts, 4)}
     )
     kind = "binary" if len(classes) == 2 else "multiclass"
-    evaluation = evaluate(predictions, classes, kind=kind, metrics=METRICS, labelled=labelled, resamples=300)
+    evaluation = evaluate(predictions, classes, kind=kind, metrics=METRICS, labelled=labelled, resamples=1000)
     for part in ("metrics", "comparisons", "savings", "calibration", "confusion"):
         rule = "evaluate_task" if part == "metrics" else None
         put(f"bleed/evaluation/{part}.parquet", getattr(evaluation, part), rule)
@@ -260,7 +260,7 @@ def _predictions(test: pd.DataFrame, classes: int) -> pd.DataFrame:
             for f, fraction in enumerate(FRACTIONS):
                 for seed in range(3):
                     own = np.random.default_rng([11, m, s, f, seed]).normal(size=(len(test), classes))
-                    skill = SKILL[method][f] * (0.75 if schedule == "frozen" else 1) + 0.04 * seed
+                    skill = SKILL[method][f] * (0.75 if schedule == "frozen" else 1) + 0.02 * seed
                     probabilities = np.exp(1.6 * skill * truth + shared + 0.6 * own)
                     probabilities /= probabilities.sum(axis=1, keepdims=True)
                     frames.append(

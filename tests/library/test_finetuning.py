@@ -33,12 +33,14 @@ def tiny_encoder(settings, image_shape, seed):
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="pool")(flow), name="tiny")
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
     """`encoders/tiny`, without writing a file into the package."""
     load = plugins.load
     fake = SimpleNamespace(build=tiny_encoder)
-    monkeypatch.setattr(plugins, "load", lambda kind, name: fake if name == "tiny" else load(kind, name))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "load", lambda kind, name: fake if name == "tiny" else load(kind, name))
+        yield
 
 
 def shards(n_patients=50, seed=0):
@@ -47,7 +49,7 @@ def shards(n_patients=50, seed=0):
     patient = np.repeat(np.arange(n_patients), 2)
     bleed = (patient // 5 % 2).astype(float)
     images = random.integers(0, 150, (len(patient), *SHAPE)).astype(np.uint8)
-    images[bleed == 1, :3, :3] += 60
+    images[bleed == 1, :4, :4] += 100
     table = pd.DataFrame(
         {
             "item_id": [f"i{i:03d}" for i in range(len(patient))],
@@ -74,9 +76,9 @@ def run(folder, seeds=(0, 1), arm=None, toy=None, settings=SETTINGS, patients=No
     return finetune(toy, 1.0, patients, TASK, arm, VIEWS, settings, list(seeds), folder)
 
 
-@pytest.fixture
-def result(tmp_path):
-    return run(tmp_path / "run")
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("run"))
 
 
 def test_tables_hold_every_training_and_the_chosen_ones_predictions(result):
@@ -106,7 +108,7 @@ def test_the_best_update_on_validation_is_kept_and_every_training_has_the_same_n
         assert training["phase"].tolist() == ["head", "all", "all", "all"]
         row = result.selection.set_index(keys).loc[key]
         assert row["validation_score"] == pytest.approx(training["validation_score"].max())
-        best = training.loc[training["validation_score"].idxmax()]
+        best = training.sort_values(["validation_score", "validation_loss"], ascending=[False, True]).iloc[0]
         assert row["updates"] == best["step"]
 
 
@@ -151,11 +153,8 @@ def test_a_pretrained_encoder_is_loaded_and_starts_every_seed(tmp_path):
     found = run(tmp_path / "run", arm=arm, settings=only_head)
     assert set(found.predictions["method"]) == {"barlow_twins"}
     model = keras.saving.load_model(found.model_path, compile=False)
-    for name in ("conv", "norm"):
-        for ours, theirs in zip(
-            model.get_layer(name).get_weights(), encoder.get_layer(name).get_weights(), strict=True
-        ):
-            assert np.allclose(ours, theirs, atol=0.2)
+    moved = model.get_layer("norm").moving_mean.numpy() / encoder.get_layer("norm").moving_mean.numpy()
+    assert np.allclose(moved, 0.9, atol=0.02)  # one update of running statistics at momentum 0.9
     assert np.allclose(model.get_layer("conv").kernel.numpy(), encoder.get_layer("conv").kernel.numpy(), atol=1e-6)
 
 
@@ -204,10 +203,22 @@ def test_results_do_not_depend_on_which_trainings_ran_before(tmp_path):
 
 
 def test_an_easy_signal_is_learned(tmp_path):
-    longer = Finetuned(updates=80, warmup_updates=10, batch=16, learning_rates=[1e-2], validate_every=10)
+    longer = Finetuned(updates=60, warmup_updates=10, batch=16, learning_rates=[3e-2], validate_every=60)
     predictions = run(tmp_path / "run", seeds=(0,), settings=longer).predictions
     test = predictions[predictions["split"] == "test"]
     assert roc_auc_score(test["label"], test["p1"]) > 0.9
+    assert ((test["p1"] > 0.5) == (test["label"] == 1)).mean() > 0.8
+
+
+def test_running_statistics_have_caught_up_when_the_network_is_asked(tmp_path):
+    longer = Finetuned(updates=60, warmup_updates=0, batch=16, learning_rates=[3e-2], validate_every=60)
+    model = keras.saving.load_model(run(tmp_path / "run", seeds=(0,), settings=longer).model_path, compile=False)
+    toy = shards()
+    images = to_unit(toy.images(np.flatnonzero(toy.table["split"] == "train")))
+    before_norm = np.asarray(keras.Model(model.input, model.get_layer("conv").output)(images))
+    spread = before_norm.std(axis=(0, 1, 2))
+    gap = np.abs(before_norm.mean(axis=(0, 1, 2)) - model.get_layer("norm").moving_mean.numpy()) / spread
+    assert gap.max() < 0.35
 
 
 def test_a_test_patient_in_the_fraction_is_an_error(tmp_path):

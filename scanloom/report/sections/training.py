@@ -48,7 +48,7 @@ def _history(tables: StudyTables, corpus: str, method: str) -> pd.DataFrame | No
 
 
 def _collapsed(trained: dict[str, pd.DataFrame]) -> list[Note]:
-    fallen = [m for m, history in trained.items() if "collapsed" in history and history.collapsed.fillna(False).any()]
+    fallen = [m for m, history in trained.items() if "collapsed" in history and history.collapsed.eq(True).any()]
     return [
         Note(
             f"{wording.title(method)}: the monitor saw the features collapse. Its scores say nothing about the method.",

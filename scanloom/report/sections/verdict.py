@@ -100,7 +100,7 @@ def _saved(row: dict) -> KeyNumber:
     """Labelled patients saved; only where the verdict says so."""
     saving = row["savings"]
     if not saving["said"]:
-        return KeyNumber("labelled patients saved", "none claimed", "no evidence of a gain at this fraction")
+        return KeyNumber("labelled patients saved", "none", "no evidence of a gain at this fraction")
     used = f"with {wording.count(saving['labelled_patients'])} labelled patients"
     if saving["censored"] == "above":
         return KeyNumber(

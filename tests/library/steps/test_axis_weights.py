@@ -1,0 +1,44 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scanloom.steps import _axis_weights
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_rows_sum_to_one_and_a_constant_stays(n_in, n_out):
+    weights = _axis_weights.smooth(n_in, n_out, n_in / n_out)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+    assert (weights >= 0).all()
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(64, 32), (64, 48), (100, 33), (7, 3)])
+def test_shrinking_is_opencvs_area(n_in, n_out):
+    image = np.random.default_rng(0).random((n_in, n_in + 5), dtype=np.float32)
+    ours = image
+    for axis in (0, 1):
+        size = n_out + 2 * axis
+        weights = _axis_weights.smooth(image.shape[axis], size, image.shape[axis] / size)
+        ours = _axis_weights.along(ours, weights, axis)
+    theirs = cv2.resize(image, (n_out + 2, n_out), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(16, 32), (16, 37), (5, 5)])
+def test_growing_is_opencvs_linear(n_in, n_out):
+    image = np.random.default_rng(0).random((n_in, n_in), dtype=np.float32)
+    weights = _axis_weights.smooth(n_in, n_out, n_in / n_out)
+    ours = _axis_weights.along(_axis_weights.along(image, weights, 0), weights, 1)
+    theirs = cv2.resize(image, (n_out, n_out), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+def test_nearest_picks_the_pixel_under_the_centre():
+    assert _axis_weights.nearest(6, 3, 2.0).tolist() == [0, 2, 4] or _axis_weights.nearest(6, 3, 2.0).tolist() == [
+        1,
+        3,
+        5,
+    ]
+    assert _axis_weights.nearest(3, 6, 0.5).tolist() == [0, 0, 1, 1, 2, 2]
