@@ -67,6 +67,11 @@ def of_task(key):
     return lambda wildcards: config["tasks"][wildcards.task][key]
 
 
+def planned(function):
+    """A function of planning.py as a function of the job's wildcards: function(study, dataset, corpus or task)."""
+    return lambda w: function(study, next(w[key] for key in ("task", "corpus", "dataset") if key in w.keys()))
+
+
 def of_tasks_dataset(pattern):
     """The file of the dataset that the job's task uses; one per chunk where the pattern has `{chunk}`."""
 
@@ -77,44 +82,9 @@ def of_tasks_dataset(pattern):
     return files
 
 
-def of_corpus(pattern):
-    """Files of the datasets in the job's corpus, one per chunk."""
-    return lambda wildcards: planning.chunk_files(study, pattern, study.corpora[wildcards.corpus].datasets)
-
-
-def shards_of_task(wildcards):
-    """All shards of the task's dataset."""
-    return planning.shard_files(study, [study.tasks[wildcards.task].dataset])
-
-
-def used_steps(wildcards):
-    """Names of the preprocessing steps of the job's dataset."""
-    return [step.name for step in study.datasets[wildcards.dataset].steps]
-
-
-def steps_of_task(wildcards):
-    """Preprocessing steps of the task's dataset."""
-    return config["datasets"][study.tasks[wildcards.task].dataset]["steps"]
-
-
-def steps_used_by_task(wildcards):
-    """Names of the preprocessing steps of the task's dataset."""
-    return [step["name"] for step in steps_of_task(wildcards)]
-
-
 def label_columns(wildcards):
     """Label columns of the job's dataset, in the order in which shards hold them."""
     return list(DATASETS[wildcards.dataset]["labels"]["columns"])
-
-
-def task_labels(wildcards):
-    """Label columns of the job's dataset that tasks use: each of their classes must be in each split."""
-    return sorted({task.label for task in study.tasks.values() if task.dataset == wildcards.dataset})
-
-
-def labels_of_corpus(wildcards):
-    """Label columns of the datasets in the job's corpus, for methods that use labels."""
-    return {d: DATASETS[d]["labels"]["columns"] for d in study.corpora[wildcards.corpus].datasets}
 
 
 def label_of_task(wildcards):

@@ -30,12 +30,13 @@ rule probe_encoder:
     input:
         encoder=encoder_of_task,
         manifests=of_tasks_dataset("results/{dataset}/shards/{chunk}.json"),
-        shards=shards_of_task,
+        shards=planned(planning.task_shards),
         fractions=expand("results/{{task}}/fractions/{fraction}.parquet", fraction=planning.fraction_names(study)),
     output:
         predictions="results/{task}/predictions/{method}/frozen.parquet",
         selection="results/{task}/selection/{method}/frozen.parquet",
         embeddings="results/{task}/embeddings/{method}.npz",
+        origin="results/{task}/predictions/{method}/frozen.parquet.origin.json",
     log:
         "logs/probe_encoder/{task}/{method}.log",
     benchmark:
@@ -61,13 +62,14 @@ rule finetune_encoder:
     input:
         encoder=encoder_of_task,
         manifests=of_tasks_dataset("results/{dataset}/shards/{chunk}.json"),
-        shards=shards_of_task,
+        shards=planned(planning.task_shards),
         fraction="results/{task}/fractions/{fraction}.parquet",
     output:
         predictions="results/{task}/predictions/{method}/finetuned-{fraction}.parquet",
         selection="results/{task}/selection/{method}/finetuned-{fraction}.parquet",
         history="results/{task}/finetuned/{method}/{fraction}/history.parquet",
         model="results/{task}/finetuned/{method}/{fraction}/model.keras",
+        origin="results/{task}/predictions/{method}/finetuned-{fraction}.parquet.origin.json",
     log:
         "logs/finetune_encoder/{task}/{method}-{fraction}.log",
     benchmark:

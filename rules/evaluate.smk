@@ -49,7 +49,7 @@ rule explain_task:
             fraction=planning.fraction_names(study)[-1],
         ),
         manifests=of_tasks_dataset("results/{dataset}/shards/{chunk}.json"),
-        shards=shards_of_task,
+        shards=planned(planning.task_shards),
         root=of_tasks_dataset(f"{FOLDERS.private}/{{dataset}}/root.json"),
         catalogue=of_tasks_dataset("results/{dataset}/catalogue.parquet"),
         chunks=of_tasks_dataset(f"{FOLDERS.private}/{{dataset}}/chunks/{{chunk}}.parquet"),
@@ -75,9 +75,9 @@ rule explain_task:
         methods=planning.explained_methods(study),
         first_seed=study.seeds[0],
         explanation=lookup(dpath="explanation", within=config),
-        steps=steps_of_task,
+        steps=planned(planning.task_steps),
         rank=lookup(dpath="rank", within=config),
         seed=lookup(dpath="seed", within=config),
-        code=code_of("explain_task", explain=[study.explanation.method], steps=steps_used_by_task),
+        code=code_of("explain_task", explain=[study.explanation.method], steps=planned(planning.task_step_names)),
     script:
         "../workflow_scripts/explain_task.py"

@@ -54,6 +54,6 @@ rule sample_contact_sheet:
         labels=of_dataset("labels"),
         cases=lookup(dpath="report/contact_sheet_cases", within=config),
         seed=lookup(dpath="seed", within=config),
-        code=code_of("sample_contact_sheet", readers=of_dataset("reader"), steps=used_steps),
+        code=code_of("sample_contact_sheet", readers=of_dataset("reader"), steps=planned(planning.step_names)),
     script:
         "../workflow_scripts/sample_contact_sheet.py"

@@ -23,7 +23,7 @@ rule split_patients:
         runtime=30,
     params:
         labels=of_dataset("labels"),
-        task_labels=task_labels,
+        task_labels=planned(planning.task_labels),
         masks=of_dataset("masks"),
         official_split=of_dataset("official_split"),
         stratify=of_dataset("stratify"),
@@ -55,7 +55,7 @@ rule preprocess_chunk:
         steps=lookup(dpath="datasets/{dataset}/steps", within=config),
         dtype=lookup(dpath="datasets/{dataset}/dtype", within=config),
         rank=lookup(dpath="rank", within=config),
-        code=code_of("preprocess_chunk", readers=of_dataset("reader"), steps=used_steps),
+        code=code_of("preprocess_chunk", readers=of_dataset("reader"), steps=planned(planning.step_names)),
     script:
         "../workflow_scripts/preprocess_chunk.py"
 

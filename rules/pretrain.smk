@@ -28,8 +28,8 @@ rule list_corpus:
 rule pretrain_encoder:
     input:
         patients="results/{corpus}/patients.parquet",
-        manifests=of_corpus("results/{dataset}/shards/{chunk}.json"),
-        shards=of_corpus("results/{dataset}/shards/train-{chunk}.tfrecord"),
+        manifests=planned(planning.corpus_manifests),
+        shards=planned(planning.corpus_shards),
     output:
         encoder="results/{corpus}/pretrained/{method}/encoder.keras",
         history="results/{corpus}/pretrained/{method}/history.parquet",
@@ -48,7 +48,7 @@ rule pretrain_encoder:
         gpu=0,
     params:
         method=lookup(dpath="pretraining/methods/{method}", within=config),
-        labels=labels_of_corpus,
+        splits=planned(planning.corpus_splits),
         budget=planning.budget(study),
         encoder=lookup(dpath="encoder", within=config),
         views=lookup(dpath="views", within=config),

@@ -43,9 +43,10 @@ def explain(
 
     images_of, table: the shards. predictions: name of the pretraining method -> its prediction table at one fraction
     and one seed; the first one chooses the cases. models: the same names -> keras models of that fraction and seed.
-    masks: item_id -> bool `[*spatial]` of the images that have one. method: a file of `explain/`. Every network is
-    asked for the class that the first one predicts, so that maps can be compared. The pointing game is played on all
-    test images with a lesion in their mask that the network classifies correctly as something else than class 0.
+    masks: item_id -> bool `[*spatial]` of the images that have one. method: a file of `explain/`. The cases say what
+    each network predicts and how probable it finds that; the maps of every network are for the class that the first
+    one predicts, so that they can be compared. The pointing game is played on all test images with a lesion in their
+    mask that the network classifies correctly as something else than class 0.
     """
     if not predictions or set(predictions) != set(models):
         raise ValueError(f"predictions {sorted(predictions)} and models {sorted(models)} must name the same methods")
@@ -77,7 +78,7 @@ def explain(
     for name, part in tests.items():
         probabilities = part.loc[cases["item_id"], _columns(task)].to_numpy()
         cases[f"prediction_{name}"] = predicted(probabilities)
-        cases[f"probability_{name}"] = probabilities[np.arange(len(cases)), cases["prediction"]]
+        cases[f"probability_{name}"] = probabilities[np.arange(len(cases)), cases[f"prediction_{name}"]]
         arrays[f"maps_{name}"] = maps_of(name, cases["item_id"], cases["prediction"])
         pointing["methods"][name] = _pointing_game(part, name, task, masks, tolerance_px, maps_of, seed)
     return Explained(cases, arrays, pointing)

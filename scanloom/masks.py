@@ -31,7 +31,11 @@ def masks_for(
     `apply_to_mask` change values only and are passed over. rank 2: one item per slice; 3: one per series. Raises
     ValueError, without naming the file, when the mask is not on the grid of the series.
     """
-    values, spacing_mm = _on_series_grid(sitk.ReadImage(str(path)), orientation, position_mm, shape, series_id)
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:  # its text holds the path, which may hold a name
+        raise ValueError(f"mask of series {series_id} cannot be read: missing or no image file") from None
+    values, spacing_mm = _on_series_grid(image, orientation, position_mm, shape, series_id)
     volume = Volume(values, "mask", spacing_mm)
     for name, settings in steps:
         step = plugins.load("steps", name)

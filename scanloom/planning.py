@@ -44,6 +44,52 @@ def shard_files(study: Study, datasets) -> list[str]:
     ]
 
 
+def corpus_splits(study: Study, corpus: str) -> dict[str, list[str]]:
+    """Splits of each dataset that the corpus may hold: training alone where a task measures on the dataset, else all."""
+    measured = {task.dataset for task in study.tasks.values()}
+    return {d: ["train"] if d in measured else list(SPLITS) for d in study.corpora[corpus].datasets}
+
+
+def corpus_shards(study: Study, corpus: str) -> list[str]:
+    """Shards that the corpus is read from."""
+    return [
+        file
+        for dataset, splits in corpus_splits(study, corpus).items()
+        for split in splits
+        for file in chunk_files(study, "results/{dataset}/shards/" + split + "-{chunk}.tfrecord", [dataset])
+    ]
+
+
+def corpus_manifests(study: Study, corpus: str) -> list[str]:
+    """Manifests of the corpus's datasets."""
+    return manifests(study, study.corpora[corpus].datasets)
+
+
+def task_shards(study: Study, task: str) -> list[str]:
+    """All shards of the task's dataset."""
+    return shard_files(study, [study.tasks[task].dataset])
+
+
+def step_names(study: Study, dataset: str) -> list[str]:
+    """Names of the dataset's preprocessing steps."""
+    return [step.name for step in study.datasets[dataset].steps]
+
+
+def task_steps(study: Study, task: str) -> list[dict]:
+    """Preprocessing steps of the task's dataset, with their settings."""
+    return [step.model_dump(mode="json") for step in study.datasets[study.tasks[task].dataset].steps]
+
+
+def task_step_names(study: Study, task: str) -> list[str]:
+    """Names of the preprocessing steps of the task's dataset."""
+    return step_names(study, study.tasks[task].dataset)
+
+
+def task_labels(study: Study, dataset: str) -> list[str]:
+    """Label columns that tasks on the dataset use: each of their classes must be in each split."""
+    return sorted({task.label for task in study.tasks.values() if task.dataset == dataset})
+
+
 def prediction_stems(study: Study) -> list[str]:
     """`<method>/<arm>` of every prediction table: `barlow_twins/frozen`, `barlow_twins/finetuned-0.1`, ..."""
     stems = []
@@ -106,12 +152,9 @@ def report_sections(study: Study) -> list[str]:
 
 def stamped(study: Study) -> list[str]:
     """Tables of the report that have a file beside them saying where they come from."""
-    per_stage = ("catalogue.parquet", "splits.parquet", "leakage.parquet", "contact_sheet.npz", "history.parquet")
-    return [
-        path
-        for path in report_tables(study).values()
-        if path.endswith((*per_stage, "evaluation/metrics.parquet", "explained/cases.parquet"))
-    ]
+    endings = ("catalogue.parquet", "splits.parquet", "leakage.parquet", "contact_sheet.npz", "history.parquet")
+    endings += ("evaluation/metrics.parquet", "explained/cases.parquet")
+    return [path for path in report_tables(study).values() if path.endswith(endings) or "/predictions/" in path]
 
 
 def report_inputs(study: Study) -> dict[str, list[str]]:

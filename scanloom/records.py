@@ -202,13 +202,15 @@ def _check_image(found: dict, size: int, expected: dict, where: str) -> None:
 
 
 def open_shards(manifest_paths, splits=SPLITS) -> Shards:
-    """Images of the given splits of all manifests.
+    """Images of the given splits of all manifests; splits may differ by dataset: {dataset: [split, ...]}.
 
     Sizes, SHA-256 and record counts are compared with the manifests, images must have one shape and type, items are
     unique, and no patient is in two splits. Raises BadShard or splits.PatientInTwoSplits.
     """
-    splits = [splits] if isinstance(splits, str) else list(splits)
-    if not splits or set(splits) - set(SPLITS):
+    manifest_paths = list(manifest_paths)
+    splits = [splits] if isinstance(splits, str) else splits
+    asked = {split for part in (splits.values() if isinstance(splits, dict) else [splits]) for split in part}
+    if not asked or asked - set(SPLITS):
         raise ValueError(f"splits are {', '.join(SPLITS)}; got {splits}")
     spec, tables, files = None, [], []
     for path in map(Path, manifest_paths):
@@ -216,7 +218,7 @@ def open_shards(manifest_paths, splits=SPLITS) -> Shards:
         if sum(part["records"] for part in manifest["splits"].values()) == 0:
             continue
         spec = manifest["image"] if spec is None else _joined_spec(spec, manifest["image"], path)
-        for split in splits:
+        for split in splits[manifest["dataset"]] if isinstance(splits, dict) else splits:
             said = manifest["splits"][split]
             file = path.parent / said["file"]
             data = checked_bytes(file, said)
@@ -229,7 +231,7 @@ def open_shards(manifest_paths, splits=SPLITS) -> Shards:
                 tables.append(table.assign(_file=len(files)))
                 files.append(data)
     if not tables:
-        raise BadShard(f"no images of split {' or '.join(splits)} in the {len(list(manifest_paths))} manifests given")
+        raise BadShard(f"no images of split {' or '.join(sorted(asked))} in the {len(manifest_paths)} manifests given")
     table = pd.concat(tables, ignore_index=True)
     where = f"the shards of {', '.join(sorted(table['dataset'].unique()))}"
     assert_disjoint(table, where)

@@ -8,7 +8,7 @@ from scanloom import plugins
 from scanloom.arms import Finetuned
 from scanloom.downstream import Arm, Task
 from scanloom.finetuning import finetune
-from scanloom.provenance import versions
+from scanloom.provenance import stamp, versions
 from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
 from scanloom.step_log import log_to
@@ -52,3 +52,4 @@ if __name__ == "__main__":
         run.finish(list(PUBLISHED.values()))
     for name, file in PUBLISHED.items():
         run.publish(file, snakemake.output[name])
+    stamp(snakemake.output.origin, snakemake.rule, settings, inputs, params.code)

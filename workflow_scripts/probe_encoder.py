@@ -11,6 +11,7 @@ from scanloom.downstream import Task
 from scanloom.embeddings import embed
 from scanloom.preprocessing import write_npz
 from scanloom.probing import probe
+from scanloom.provenance import stamp
 from scanloom.records import open_shards
 from scanloom.step_log import log_to
 from scanloom.training import limit_threads, make_deterministic
@@ -44,3 +45,6 @@ if __name__ == "__main__":
     predictions.to_parquet(snakemake.output.predictions, index=False)
     selection.to_parquet(snakemake.output.selection, index=False)
     write_npz(snakemake.output.embeddings, {"item_id": shards.table.item_id.to_numpy("U"), **embeddings})
+    settings = {key: params[key] for key in ("label", "arm", "seeds", "encoder")}
+    inputs = [snakemake.input.encoder, *snakemake.input.manifests, *snakemake.input.fractions]
+    stamp(snakemake.output.origin, snakemake.rule, settings, inputs, params.code)

@@ -156,6 +156,7 @@ def test_both_networks_show_the_same_cases_with_masks_and_maps(planted, tmp_path
     assert arrays["maps_from_scratch"].max() == 0  # a head at zero has no evidence for anything
     assert np.allclose(cases["probability_barlow_twins"], cases["probability"])
     assert np.allclose(cases["probability_from_scratch"], 0.5)
+    assert (cases["prediction_from_scratch"] == 0).all()  # each network's own prediction: p1 is not above one half
     assert json.loads((tmp_path / "pointing.json").read_text()) == result.pointing
     assert model.name == "classifier"
 

@@ -60,6 +60,10 @@ def test_a_mask_off_the_grid_is_an_error_that_does_not_name_the_file(tmp_path, l
     with pytest.raises(ValueError, match="mask of series abc: 4 of 4 slices have no slice of the mask") as error:
         found(write(tmp_path / "Secret^Name.nii.gz", lesion, origin=(0, 0, -22.5)))
     assert "Secret" not in str(error.value)
+    (tmp_path / "Secret^Other.nii.gz").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="mask of series abc cannot be read") as error:
+        found(tmp_path / "Secret^Other.nii.gz")
+    assert "Secret" not in str(error.value)
     with pytest.raises(ValueError, match=r"mask of series abc has \(12, 16\) rows and columns, the series \(16, 16\)"):
         found(write(tmp_path / "m.nii.gz", lesion), shape=(16, 16))
     turned = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
