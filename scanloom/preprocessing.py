@@ -4,8 +4,10 @@ At rank 2 every slice becomes one image, at rank 3 every series one. Stored inte
 physical = slope * stored + intercept, per channel.
 """
 
+import json
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +26,14 @@ class CannotPreprocess(ValueError):
 
 def ready_steps(steps: list[dict]) -> list[tuple]:
     """(module, settings) of every step given as {"name": ..., "settings": {...}}."""
-    return [
-        (plugins.load("steps", step["name"]), plugins.settings("steps", step["name"], step["settings"]))
-        for step in steps
-    ]
+    return _ready(json.dumps(steps))
+
+
+@lru_cache(maxsize=16)
+def _ready(steps: str) -> list[tuple]:
+    """Checked once, not once per series: finding a plug-in lists its folder."""
+    named = [(step["name"], step["settings"]) for step in json.loads(steps)]
+    return [(plugins.load("steps", name), plugins.settings("steps", name, settings)) for name, settings in named]
 
 
 def run_steps(volume: Volume, steps: list[dict]) -> Volume:

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -14,12 +17,17 @@ from scanloom.records import LITTLE_ENDIAN
 from scanloom.splits import SPLITS, assert_disjoint
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """The file appears whole or not at all."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears at `path` when it is complete, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def items_of(images: pd.DataFrame, labels: list[str], rank: int) -> pd.DataFrame:
@@ -35,9 +43,9 @@ def items_of(images: pd.DataFrame, labels: list[str], rank: int) -> pd.DataFrame
     return items.assign(item_id=item_ids(items["series_id"], items["slice_index"]))[columns]
 
 
-def _serialized(preprocessed: dict, row: int, item: dict, labels: list[str], dataset: str) -> bytes:
+def _serialized(preprocessed: dict, row: int, item: dict, labels: list[str], dataset: str) -> list[bytes]:
     image = np.ascontiguousarray(preprocessed["images"][row])
-    return wire.encode_example(
+    return wire.example_parts(
         {
             "image": image.astype(LITTLE_ENDIAN[str(image.dtype)], copy=False).tobytes(),
             "shape": np.array(image.shape),
@@ -95,13 +103,16 @@ def write_chunk(
     written = {}
     for split in SPLITS:
         chosen = kept[kept["split"] == split].to_dict("records")
-        content = b"".join(
-            wire.encode_record(_serialized(preprocessed, item["row"], item, labels, dataset)) for item in chosen
-        )
-        write_atomically(Path(shards[split]), content)
-        digest = hashlib.sha256(content).hexdigest()
+        digest, size = hashlib.sha256(), 0
+        with whole_file(Path(shards[split])) as file:
+            for item in chosen:
+                parts = wire.record_parts(_serialized(preprocessed, item["row"], item, labels, dataset))
+                for part in parts:
+                    digest.update(part)
+                file.writelines(parts)
+                size += sum(map(len, parts))
         name = os.path.relpath(shards[split], Path(manifest).parent)
-        written[split] = {"file": name, "records": len(chosen), "bytes": len(content), "sha256": digest}
+        written[split] = {"file": name, "records": len(chosen), "bytes": size, "sha256": digest.hexdigest()}
     summary = {
         "dataset": dataset,
         "chunk": chunk,
@@ -117,5 +128,6 @@ def write_chunk(
         "dropped_by_steps": int(items["row"].isna().sum()),
         "splits": written,
     }
-    write_atomically(Path(manifest), (json.dumps(summary, indent=1) + "\n").encode())
+    with whole_file(Path(manifest)) as file:
+        file.write((json.dumps(summary, indent=1) + "\n").encode())
     return summary

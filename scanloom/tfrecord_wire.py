@@ -71,17 +71,33 @@ def _entry(name: str, value) -> tuple[bytes, bytes]:
     return _entry_head(name, kind, bool(payload), len(payload)), payload
 
 
+def example_parts(features: dict) -> list[bytes]:
+    """A serialized tf.train.Example in pieces, so that a large value is not copied.
+
+    Features stand in the order of the mapping: equal input gives equal bytes.
+    """
+    parts = [part for name, value in features.items() for part in _entry(name, value)]
+    return [b"\x0a" + varint(sum(map(len, parts))), *parts]
+
+
 def encode_example(features: dict) -> bytes:
-    """A serialized tf.train.Example; features stand in the order of the mapping, so equal input gives equal bytes."""
-    body = b"".join(part for name, value in features.items() for part in _entry(name, value))
-    return b"\x0a" + varint(len(body)) + body
+    """A serialized tf.train.Example."""
+    return b"".join(example_parts(features))
+
+
+def record_parts(payload: list[bytes]) -> list[bytes]:
+    """One framed record in pieces; `payload`: the pieces of its payload."""
+    length = struct.pack("<Q", sum(map(len, payload)))
+    check = 0
+    for part in payload:
+        check = google_crc32c.extend(check, part)
+    length_check = struct.pack("<I", masked(google_crc32c.value(length)))
+    return [length + length_check, *payload, struct.pack("<I", masked(check))]
 
 
 def encode_record(payload: bytes) -> bytes:
     """One framed record."""
-    length = struct.pack("<Q", len(payload))
-    check = struct.pack("<I", masked(google_crc32c.value(length)))
-    return b"".join((length, check, payload, struct.pack("<I", masked(google_crc32c.value(payload)))))
+    return b"".join(record_parts([payload]))
 
 
 @dataclass(frozen=True)
