@@ -9,10 +9,10 @@ STUDY ?= config.yaml
 .PHONY: report rescan test test-slow lint bench lock schemas clean
 
 report: .venv/ready
-	.venv/bin/snakemake --cores $(CORES) --configfile $(STUDY) -- results/report.html
+	.venv/bin/snakemake --configfile $(STUDY) --cores $(CORES) -- results/report.html
 
 rescan: .venv/ready
-	.venv/bin/snakemake --cores $(CORES) --configfile $(STUDY) --forcerun download_dataset -- rescan
+	.venv/bin/snakemake --configfile $(STUDY) --cores $(CORES) --forcerun download_dataset -- rescan
 
 test: .venv/ready .venv-jax/ready
 	$(PYTHON) -m pytest

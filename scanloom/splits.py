@@ -156,3 +156,16 @@ def assert_all_classes(images: pd.DataFrame, label: str, classes: list[str], whe
                     f"{where}: class '{name}' of '{label}' has no patient in {split} ({patients} patients in all, "
                     "3 needed); add patients, merge classes, or stratify by this label"
                 )
+
+
+def assert_predictions_match(predictions: pd.DataFrame, splits: pd.DataFrame) -> None:
+    """Raise ValueError unless every predicted patient is in the split table, in the split the prediction says."""
+    pairs = predictions[["patient_id", "split"]].drop_duplicates()
+    said = pairs["patient_id"].map(splits.set_index("patient_id")["split"])
+    wrong = pairs[said != pairs["split"]]
+    if len(wrong):
+        patient, split = wrong.iloc[0]
+        raise PatientInTwoSplits(
+            f"predictions: patient {patient} is predicted in {split}, the split table says "
+            f"{said[wrong.index[0]]} ({len(wrong)} such patients). Predictions belong to other splits: make them again"
+        )

@@ -25,10 +25,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     depth: Literal[10, 18, 34, 50] = Field(18, description="number of layers, as the paper counts them")
     width: int = Field(64, ge=1, le=512, description="channels of the first stage; 64 in the paper, doubled per stage")
-    stem: Literal["small", "imagenet"] = Field(
+    stem: Literal["small", "strided", "imagenet"] = Field(
         "small",
-        description="small: 3x3, full resolution (images up to ~100 px); imagenet: 7x7 stride 2, then max pooling",
+        description="small: 3x3, full resolution (images up to ~100 px); strided: 4x4 stride 2, half the resolution for "
+        "a quarter of the time; imagenet: 7x7 stride 2, then max pooling",
     )
+    last_stride: Literal[1, 2] = Field(2, description="stride of the last stage; 1 doubles the feature map's resolution")
     zero_init_residual: bool = Field(True, description="the last normalisation of each block starts at zero")
 
 
@@ -50,7 +52,7 @@ def build(settings: Settings, image_shape: tuple[int, ...], seed: int):
             x = _block(
                 x,
                 settings.width * 2**stage,
-                stride=2 if stage > 0 and block == 0 else 1,
+                stride=_stride(stage, block, settings),
                 rank=rank,
                 bottleneck=bottleneck,
                 zero_init=settings.zero_init_residual,
@@ -61,9 +63,16 @@ def build(settings: Settings, image_shape: tuple[int, ...], seed: int):
     return initialise(keras.Model(inputs, pool(name="features")(x), name="resnet"), seed)
 
 
+def _stride(stage: int, block: int, settings: Settings) -> int:
+    if stage == 0 or block > 0:
+        return 1
+    return settings.last_stride if stage == 3 else 2
+
+
 def _stem(x, settings: Settings, rank: int):
-    if settings.stem == "small":
-        return _relu(_norm(_conv(x, settings.width, 3, 1, rank, "stem_conv"), "stem_norm"), "stem")
+    if settings.stem != "imagenet":
+        kernel, stride = (3, 1) if settings.stem == "small" else (4, 2)
+        return _relu(_norm(_conv(x, settings.width, kernel, stride, rank, "stem_conv"), "stem_norm"), "stem")
     x = _relu(_norm(_conv(x, settings.width, 7, 2, rank, "stem_conv"), "stem_norm"), "stem_relu")
     pool = keras.layers.MaxPooling2D if rank == 2 else keras.layers.MaxPooling3D
     return pool(3, strides=2, padding="same", name="stem")(x)

@@ -15,7 +15,7 @@ def test_an_encoder_maps_images_to_pooled_features_of_its_feature_map(name, shap
     module = plugins.load("encoders", name)
     encoder = module.build(module.Settings(), shape, seed=0)
     images = np.random.default_rng(0).random((2, *shape)).astype(np.float32)
-    both = keras.Model(encoder.inputs, [encoder.get_layer("feature_map").output, encoder.output])
+    both = keras.Model(encoder.input, [encoder.get_layer("feature_map").output, encoder.output])
     feature_map, features = (keras.ops.convert_to_numpy(out) for out in both(images, training=False))
     assert feature_map.ndim == len(shape) + 1
     assert features.shape == (2, feature_map.shape[-1])

@@ -55,12 +55,11 @@ def test_an_images_view_does_not_depend_on_its_batch(name):
 @pytest.mark.parametrize("name", VIEWS)
 @pytest.mark.parametrize("changed", [(2, 0, 0), (1, 1, 0), (1, 0, 1)], ids=["seed", "branch", "epoch"])
 def test_draws_change_with_seed_branch_and_epoch_and_with_nothing_else(name, changed):
-    pipeline = Pipeline([(name, {"p": 1.0})], (12, 9, 3))
+    pipeline = Pipeline([(name, {"p": 0.5})], (12, 9, 3))
     draws, again, other = (pipeline.draw(*key, KEYS) for key in ((1, 0, 0), (1, 0, 0), changed))
     assert all(np.array_equal(draws[k], again[k]) for k in draws)
     images = images_of((12, 9, 3))
-    assert not np.array_equal(pipeline.apply(images, draws), pipeline.apply(images, other)) or name == "flip"
-    assert len(draws) > 0
+    assert not np.array_equal(pipeline.apply(images, draws), pipeline.apply(images, other))
 
 
 @pytest.mark.parametrize("name", VIEWS)

@@ -19,10 +19,9 @@ def test_state_holds_weights_and_optimizer_to_the_bit(tmp_path):
     other.optimizer.build(other.trainable_variables)
     save_state(tmp_path / "deep" / "state.npz", model, 3)
     assert load_state(tmp_path / "deep" / "state.npz", other) == 3
-    for a, b in zip(
-        model.variables + model.optimizer.variables, other.variables + other.optimizer.variables, strict=True
-    ):
-        assert np.array_equal(np.asarray(a.value), np.asarray(b.value)), a.path
+    for had, got in ((model.variables, other.variables), (model.optimizer.variables, other.optimizer.variables)):
+        for a, b in zip(had, got, strict=True):
+            assert np.array_equal(np.asarray(a.value), np.asarray(b.value)), a.path
     assert model.train_on_batch(tiny.batch_at(3)) == other.train_on_batch(tiny.batch_at(3))
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["state.npz"]
 

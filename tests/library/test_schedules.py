@@ -1,5 +1,6 @@
 """Learning rates follow their formula."""
 
+import itertools
 import math
 
 import pytest
@@ -15,7 +16,7 @@ def test_cosine_rises_linearly_peaks_after_warmup_and_falls_by_the_formula():
     at = cosine(2.0, steps=110, warmup=10)
     rise = [at(step) for step in range(11)]
     assert rise[10] == 2.0
-    assert all(math.isclose(b - a, 2.0 / 11) for a, b in zip(rise, rise[1:], strict=False))
+    assert all(math.isclose(b - a, 2.0 / 11) for a, b in itertools.pairwise(rise))
     assert math.isclose(at(60), 1.0)
     assert math.isclose(at(35), 2.0 * 0.5 * (1 + math.cos(math.pi / 4)))
     assert 0 < at(109) < 0.001

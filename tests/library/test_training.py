@@ -20,17 +20,16 @@ def same_weights(a, b) -> bool:
 
 
 def test_history_has_one_row_per_interval_with_mean_loss_and_set_rate():
-    rows = []
+    seen = []
     model = tiny.make_model()
-    history = train_steps(
-        model,
-        tiny.batch_at,
-        RATE,
-        20,
-        interval=8,
-        on_interval=lambda step, row: rows.append(step) or {"twice": 2 * step},
-    )
-    assert list(history["step"]) == [8, 16, 20] == rows
+
+    def on_interval(step, row):
+        seen.append((step, row["step"]))
+        return {"twice": 2 * step}
+
+    history = train_steps(model, tiny.batch_at, RATE, 20, interval=8, on_interval=on_interval)
+    assert list(history["step"]) == [8, 16, 20]
+    assert seen == [(8, 8), (16, 16), (20, 20)]
     assert list(history["twice"]) == [16, 32, 40]
     assert list(history["learning_rate"]) == [RATE(7), RATE(15), RATE(19)]
     # Outside expectation: the mean of single updates, each read on its own.

@@ -37,11 +37,8 @@ def test_matrices_act_along_their_own_axis_as_einsum_says(shape):
 def test_a_crop_is_linear_interpolation_at_the_samples_of_its_box():
     images = images_of((12, 10, 2))
     start, size = RNG.uniform(0, 0.4, (6, 2)).astype("f4"), RNG.uniform(0.3, 0.6, (6, 2)).astype("f4")
-    got = applied(
-        [("random_resized_crop", {})],
-        images,
-        {"0.random_resized_crop.start": start, "0.random_resized_crop.size": size},
-    )
+    draws = {"0.random_resized_crop.start": start, "0.random_resized_crop.size": size}
+    got = applied([("random_resized_crop", {})], images, draws)
     for i in range(6):
         axes = [s * n + (np.arange(n) + 0.5) * w - 0.5 for s, w, n in zip(start[i], size[i], (12, 10), strict=True)]
         grid = np.meshgrid(*axes, indexing="ij")

@@ -30,7 +30,7 @@ class Workflow:
 
     def snakemake(self, *arguments: str, cores: int = 2, check: bool = True) -> subprocess.CompletedProcess:
         """Run Snakemake in the checkout; output as text. Fails with the whole output where `check`."""
-        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "study.yaml", *arguments]
+        command = [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", "--cores", str(cores), *arguments]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHONPATH")}
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
         assert not check or done.returncode == 0, done.stdout[-6000:] + done.stderr[-12000:]
@@ -91,10 +91,10 @@ def finished_workflow(root, tmp_path_factory) -> Workflow:
     folder = tmp_path_factory.mktemp("checkout")
     checkout(root, folder)
     source = plugins.load("sources", "phantom")
-    settings = plugins.settings("sources", "phantom", {"patients": 30, "matrix": 64})
-    source.fetch(settings, folder / "scans", seed=5, progress=False)
+    settings = plugins.settings("sources", "phantom", {"patients": 36, "matrix": 64})
+    source.fetch(settings, folder / "scans", seed=5)
     dataset = yaml.safe_load((root / "datasets" / "phantom.yaml").read_text())
-    dataset |= {"name": "heads", "source": {"local_folder": {"path": "scans"}}}
+    dataset |= {"name": "heads", "source": {"local_folder": {"path": "scans/cohort"}}}
     (folder / "datasets" / "heads.yaml").write_text(yaml.safe_dump(dataset))
     workflow = Workflow(folder, tiny_study(root))
     workflow.write_study()

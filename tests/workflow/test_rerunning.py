@@ -134,7 +134,7 @@ def test_looks_rerun_the_report_only(workflow, file, old, new):
 
 def test_new_scan_reruns_one_chunk(workflow):
     """A second look at a known patient: `rescan` reads the headers again, then only its chunk is prepared anew."""
-    scans = workflow.folder / "scans"
+    scans = workflow.folder / "scans/cohort"
     new = add_series_of_a_known_patient(scans)
     try:
         workflow.snakemake("--forcerun", "download_dataset", "--", "rescan")

@@ -16,7 +16,7 @@ def digests(folder, pattern):
 
 def test_books_balance_to_the_file(finished_workflow):
     books = json.loads((finished_workflow.folder / "results/heads/books.json").read_text())
-    files = sum(1 for path in (finished_workflow.folder / "scans").rglob("*") if path.is_file())
+    files = sum(1 for path in (finished_workflow.folder / "scans/cohort").rglob("*") if path.is_file())
     assert books["found"] == files == books["used"] + books["excluded"]
     assert sum(books["reasons"].values()) == books["excluded"] > 0
 
@@ -56,7 +56,7 @@ def test_report_is_one_small_file_without_network(finished_workflow):
 def test_no_identifier_of_the_input_leaves(finished_workflow):
     """Every name, id and date in the DICOM headers, searched in every result and log (promise 8)."""
     planted = set()
-    for path in (finished_workflow.folder / "scans").rglob("*.dcm"):
+    for path in (finished_workflow.folder / "scans/cohort").rglob("*.dcm"):
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True)
         except pydicom.errors.InvalidDicomError:
@@ -66,7 +66,7 @@ def test_no_identifier_of_the_input_leaves(finished_workflow):
         planted.add(str(header.get("StudyDate", "")))
     planted = {value.encode() for value in planted if len(value) >= 6}
     assert len(planted) > 100
-    names = {path.name.encode() for path in (finished_workflow.folder / "scans").rglob("*.dcm")}
+    names = {path.name.encode() for path in (finished_workflow.folder / "scans/cohort").rglob("*.dcm")}
     for folder in ("results", "logs"):
         for path in (finished_workflow.folder / folder).rglob("*"):
             if path.is_file():

@@ -26,9 +26,7 @@ def test_the_imagenet_stem_and_stages_reduce_by_32_and_the_small_stem_by_8():
 
 def test_zero_initialised_blocks_start_as_the_identity():
     encoder = build(Settings(depth=18, width=4), (16, 16, 1), 0)
-    block = keras.Model(
-        encoder.inputs, [encoder.get_layer("stem").output, encoder.get_layer("stage1_block1_out").output]
-    )
+    block = keras.Model(encoder.input, [encoder.get_layer(name).output for name in ("stem", "stage1_block1_out")])
     images = np.random.default_rng(0).random((2, 16, 16, 1)).astype(np.float32)
     before, after = block(images)
     assert np.allclose(before, after)

@@ -1,0 +1,131 @@
+"""Writing uint16 images of 256 pixels as TFRecord Examples, against tf.io.TFRecordWriter with tf.train.Example.
+
+Both write the same features to files of the same size. CPU time per image: that is what a preprocessing job
+pays. "records" is serialising and framing alone; "chunk" is what a job really does: `write_chunk` also gives a SHA-256 of
+each shard, a manifest, and files that are whole or absent, so its peer hashes its file as well. The import row is what
+a job pays before its first image: the writer's module against TensorFlow, each in a new Python.
+"""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from _measure import ROOT, compared, interleaved, run
+from _synthetic import chunk_of, images_of
+
+GOAL = 2.5
+
+
+def rows(folder: Path, images: int = 512, size: int = 256, rounds: int = 9, imports: int = 3) -> list[dict]:
+    """The table; imports: rounds of the import row, 0 leaves it out."""
+    import tensorflow as tf
+
+    from scanloom.shard_writer import write_chunk
+    from scanloom.splits import SPLITS
+
+    preprocessed, table = chunk_of(images_of(images, size))
+    chunk_shards = {split: folder / f"{split}.tfrecord" for split in SPLITS}
+    features = [features_of(preprocessed, row, item) for row, item in enumerate(table.to_dict("records"))]
+    lean, usual = folder / "lean.tfrecord", folder / "usual.tfrecord"
+
+    def ours_records() -> int:
+        return write_lean(lean, features)
+
+    def peer_records() -> int:
+        return write_usual(tf, usual, features)
+
+    def ours_chunk() -> int:
+        write_chunk(preprocessed, table, ["level"], "synthetic", 0, chunk_shards, folder / "manifest.json")
+        return images
+
+    def peer_chunk() -> int:
+        write_usual(tf, usual, [features_of(preprocessed, r, item) for r, item in enumerate(table.to_dict("records"))])
+        with open(usual, "rb") as file:
+            hashlib.file_digest(file, "sha256")
+        return images
+
+    for way in (ours_records, peer_records, ours_chunk):
+        way()
+    check_equal(tf, lean, usual)
+    check_equal(tf, chunk_shards["train"], usual)
+    timings = interleaved({f.__name__: f for f in (ours_records, peer_records, ours_chunk, peer_chunk)}, rounds)
+    cpu_ms = {name: [1000 * s for s in timing.cpu_s] for name, timing in timings.items()}
+    wall_ms = {name: [1000 * s for s in timing.wall_s] for name, timing in timings.items()}
+    found = [
+        compared("records, CPU", "ms/image", cpu_ms["ours_records"], cpu_ms["peer_records"], GOAL),
+        compared("records, wall", "ms/image", wall_ms["ours_records"], wall_ms["peer_records"]),
+        compared("chunk with SHA-256, CPU", "ms/image", cpu_ms["ours_chunk"], cpu_ms["peer_chunk"]),
+    ]
+    if imports:
+        ways = {name: importing(name) for name in ("scanloom.shard_writer", "tensorflow")}
+        cpu = {name: timing.cpu_s for name, timing in interleaved(ways, imports).items()}
+        found.append(compared("import, CPU", "s", cpu["scanloom.shard_writer"], cpu["tensorflow"]))
+    return found
+
+
+def features_of(preprocessed: dict, row: int, item: dict) -> dict:
+    """What a record of ours holds."""
+    image = preprocessed["images"][row]
+    return {
+        "image": image.tobytes(),
+        "shape": np.array(image.shape),
+        "dtype": str(image.dtype),
+        **{name: item[name] for name in ("item_id", "series_id", "patient_id", "split")},
+        "dataset": "synthetic",
+        "slice_index": np.array([item["slice_index"]], np.int64),
+        "label": np.array([item["level"]], np.float32),
+        **{name: preprocessed[name][row] for name in ("spacing_mm", "slope", "intercept")},
+    }
+
+
+def write_lean(file: Path, features: list[dict]) -> int:
+    """The records by scanloom/tfrecord_wire.py."""
+    from scanloom import tfrecord_wire as wire
+
+    with open(file, "wb") as out:
+        for record in features:
+            out.writelines(wire.record_parts(wire.example_parts(record)))
+    return len(features)
+
+
+def write_usual(tf, file: Path, features: list[dict]) -> int:
+    """The records by TensorFlow."""
+
+    def feature(value):
+        if isinstance(value, bytes | str):
+            value = value.encode() if isinstance(value, str) else value
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        if value.dtype.kind == "f":
+            return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
+
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for record in features:
+            message = tf.train.Features(feature={name: feature(value) for name, value in record.items()})
+            writer.write(tf.train.Example(features=message).SerializeToString())
+    return len(features)
+
+
+def check_equal(tf, ours: Path, peer: Path) -> None:
+    """Raise ValueError unless both files have one size and TensorFlow reads the same Examples from them."""
+    if ours.stat().st_size != peer.stat().st_size:
+        raise ValueError(f"files of {ours.stat().st_size} and {peer.stat().st_size} bytes")
+    for a, b in zip(tf.data.TFRecordDataset(str(ours)), tf.data.TFRecordDataset(str(peer)), strict=True):
+        if tf.train.Example.FromString(a.numpy()) != tf.train.Example.FromString(b.numpy()):
+            raise ValueError("the two writers' Examples differ")
+
+
+def importing(module: str):
+    """A function that imports the module in a new Python."""
+
+    def fresh() -> int:
+        subprocess.run([sys.executable, "-c", f"import {module}"], cwd=ROOT, check=True)
+        return 1
+
+    return fresh
+
+
+if __name__ == "__main__":
+    run(__file__, __doc__, rows)
