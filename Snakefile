@@ -1,8 +1,8 @@
 """Scanloom: from a folder of medical images to how many labels self-supervised pretraining saves.
 
-    snakemake --cores 8 results/report.html        the study of config.yaml
-    snakemake --cores 8 --configfile other.yaml results/report.html
-    snakemake --cores 8 rescan                     look for new or removed images, then run the line above
+snakemake --cores 8 results/report.html        the study of config.yaml
+snakemake --cores 8 --configfile other.yaml results/report.html
+snakemake --cores 8 rescan                     look for new or removed images, then run the line above
 """
 
 from snakemake.utils import min_version
@@ -45,4 +45,6 @@ rule rescan:
 
 
 onerror:
-    print("A step failed. Its log is shown above; after the fix, the same command goes on from there.")
+    print(
+        "A step failed. Its log is shown above; after the fix, the same command goes on from there."
+    )

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import random
+import resource
 import statistics
 import sys
 import tempfile
@@ -40,7 +41,8 @@ class Timing:
 
 def cpu_seconds() -> float:
     """User and system time of this process, all its threads, and its finished children."""
-    return sum(os.times()[:4])
+    used = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(part.ru_utime + part.ru_stime for part in used)
 
 
 def interleaved(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, Timing]:
@@ -152,7 +154,9 @@ def run(script: str, description: str, rows: Callable[..., list[dict]], options:
     rows(folder, **options) measures; options: name of a further argument -> its `add_argument` settings.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder for the benchmark's files (kept); default: temporary")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder for the benchmark's files (kept); default: temporary"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
     for name, settings in (options or {}).items():
         parser.add_argument(f"--{name}", **settings)

@@ -49,7 +49,9 @@ def write_shards(folder: Path, images: np.ndarray, parts: int = 1) -> list[Path]
     manifests = []
     for part in range(parts):
         rows = np.flatnonzero(np.arange(len(images)) // 8 % parts == part)
-        own = {name: values[rows] if isinstance(values, np.ndarray) else values for name, values in preprocessed.items()}
+        own = {
+            name: values[rows] if isinstance(values, np.ndarray) else values for name, values in preprocessed.items()
+        }
         shards = {split: folder / f"{split}-{part:03d}.tfrecord" for split in SPLITS}
         manifests.append(folder / f"{part:03d}.json")
         write_chunk(own, table.iloc[rows], ["level"], "synthetic", part, shards, manifests[-1])

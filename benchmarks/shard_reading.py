@@ -2,7 +2,7 @@
 
 The peer is the reader most projects write: one Example per image with its float32 pixels as bytes, parsed one by one
 with parse_single_example and decode_raw, then batched. Ours are `records.open_shards` (NumPy, memory mapped, in random
-order) and `records.tfdata` (in file order, batched before parsing); both leave the stored integers as they are,
+order) and `tfdata.tfdata` (in file order, batched before parsing); both leave the stored integers as they are,
 because the training step turns them into floats itself. Rows "to float32" add that conversion. Everything is read from
 the page cache, so the cost is bytes checked, parsed and copied. Times are wall times per image.
 """
@@ -82,7 +82,7 @@ def usual_reader(tf, file: Path, shape: tuple[int, ...], batch: int):
 def our_batches(shards, manifests: list[Path], order: np.ndarray, batch: int, dtype: str) -> dict:
     """Name -> function that gives an iterator of batches."""
     from scanloom.intensity import to_unit
-    from scanloom.records import tfdata
+    from scanloom.tfdata import tfdata
 
     in_order = tfdata(manifests, ["train"], batch)
 

@@ -1,9 +1,9 @@
 """Writing uint16 images of 256 pixels as TFRecord Examples, against tf.io.TFRecordWriter with tf.train.Example.
 
-Both write the same features to files of the same size. CPU time per image: that is what a preprocessing job
-pays. "records" is serialising and framing alone; "chunk" is what a job really does: `write_chunk` also gives a SHA-256 of
-each shard, a manifest, and files that are whole or absent, so its peer hashes its file as well. The import row is what
-a job pays before its first image: the writer's module against TensorFlow, each in a new Python.
+Both write the same features to files of the same size, which TensorFlow reads back as the same Examples. CPU time per
+image is what a job pays. "records" is serialising and framing alone; "chunk" is what a job really does: `write_chunk`
+also gives a SHA-256 of each shard, a manifest, and files that are whole or absent, so its peer hashes its file as well.
+The import row is what a job pays before its first image: the writer's module against TensorFlow, each in a new Python.
 """
 
 import hashlib

@@ -97,24 +97,26 @@ def tf_image_views(stored: np.ndarray, batch: int, taps: int):
     """A function that makes two views of all images and returns their number, by tf.image in a tf.data map."""
     import tensorflow as tf
 
-    draw = tf.random.uniform
+    # Seeds per operation: TensorFlow refuses unseeded ones where a training made the process deterministic.
+    def draw(seed, low=0.0, high=1.0):
+        return tf.random.uniform([], low, high, seed=seed)
 
-    def view(image):
+    def view(image, first_seed):
         corner, extent, _ = tf.image.sample_distorted_bounding_box(
             tf.shape(image),
             tf.zeros([0, 0, 4]),
+            seed=first_seed,
             area_range=(0.3, 1.0),
             aspect_ratio_range=(0.75, 1.33),
             use_image_if_no_bounding_boxes=True,
         )
         box = tf.concat([corner[:2], extent[:2]], 0)
-        flipped, blurred = draw([]) < 0.5, draw([]) < 0.5
-        return tf_view(
-            image, box, flipped, draw([], -0.1, 0.1), draw([], 0.8, 1.2), draw([], 0.1, 2.0), blurred, taps
-        )
+        flipped, blurred, sigma = draw(first_seed + 1) < 0.5, draw(first_seed + 2) < 0.5, draw(first_seed + 3, 0.1, 2.0)
+        brightness, contrast = draw(first_seed + 4, -0.1, 0.1), draw(first_seed + 5, 0.8, 1.2)
+        return tf_view(image, box, flipped, brightness, contrast, sigma, blurred, taps)
 
     dataset = tf.data.Dataset.from_tensor_slices(stored)
-    dataset = dataset.map(lambda image: (view(image), view(image)), tf.data.AUTOTUNE, deterministic=False)
+    dataset = dataset.map(lambda image: (view(image, 1), view(image, 11)), tf.data.AUTOTUNE, deterministic=False)
     dataset = dataset.batch(batch).prefetch(tf.data.AUTOTUNE)
     return lambda: sum(int(first.shape[0]) for first, second in dataset)
 

@@ -18,7 +18,7 @@ rule download_dataset:
     params:
         source=of_dataset("source"),
         folder=f"{FOLDERS.data}/{{dataset}}",
-        seed=lookup(dpath="seed", within=config),
+        seed=lambda w: planning.source_seed(study, DATASETS[w.dataset]["source"]),
         code=code_of("download_dataset", sources=of_dataset("source")),
     script:
         "../workflow_scripts/download_dataset.py"
@@ -33,7 +33,10 @@ rule catalogue_dataset:
         books="results/{dataset}/books.json",
         files=f"{FOLDERS.private}/{{dataset}}/files.parquet",
         labels=f"{FOLDERS.private}/{{dataset}}/labels.parquet",
-        chunks=expand(f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet", chunk=planning.chunk_names(study)),
+        chunks=expand(
+            f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet",
+            chunk=planning.chunk_names(study),
+        ),
         origin="results/{dataset}/catalogue.parquet.origin.json",
     log:
         "logs/catalogue_dataset/{dataset}.log",
@@ -54,7 +57,6 @@ rule catalogue_dataset:
         site=of_dataset("site"),
         expected=of_dataset("expected"),
         salt=lookup(dpath="salt", within=config),
-        private=FOLDERS.private,
         code=code_of("catalogue_dataset", readers=of_dataset("reader")),
     script:
         "../workflow_scripts/catalogue_dataset.py"

@@ -31,7 +31,10 @@ rule probe_encoder:
         encoder=encoder_of_task,
         manifests=of_tasks_dataset("results/{dataset}/shards/{chunk}.json"),
         shards=planned(planning.task_shards),
-        fractions=expand("results/{{task}}/fractions/{fraction}.parquet", fraction=planning.fraction_names(study)),
+        fractions=expand(
+            "results/{{task}}/fractions/{fraction}.parquet",
+            fraction=planning.fraction_names(study),
+        ),
     output:
         predictions="results/{task}/predictions/{method}/frozen.parquet",
         selection="results/{task}/selection/{method}/frozen.parquet",
@@ -89,6 +92,11 @@ rule finetune_encoder:
         views=lookup(dpath="views", within=config),
         seed=lookup(dpath="seed", within=config),
         runs=FOLDERS.runs,
-        code=code_of("finetune_encoder", methods=["{method}"], encoders=[study.encoder.name], views=used_views),
+        code=code_of(
+            "finetune_encoder",
+            methods=["{method}"],
+            encoders=[study.encoder.name],
+            views=used_views,
+        ),
     script:
         "../workflow_scripts/finetune_encoder.py"

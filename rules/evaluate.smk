@@ -3,8 +3,12 @@
 
 rule evaluate_task:
     input:
-        predictions=expand("results/{{task}}/predictions/{stem}.parquet", stem=planning.prediction_stems(study)),
-        selections=expand("results/{{task}}/selection/{stem}.parquet", stem=planning.prediction_stems(study)),
+        predictions=expand(
+            "results/{{task}}/predictions/{stem}.parquet", stem=planning.prediction_stems(study)
+        ),
+        selections=expand(
+            "results/{{task}}/selection/{stem}.parquet", stem=planning.prediction_stems(study)
+        ),
         splits=of_tasks_dataset("results/{dataset}/splits.parquet"),
     output:
         metrics="results/{task}/evaluation/metrics.parquet",
@@ -29,9 +33,9 @@ rule evaluate_task:
         level=of_task("level"),
         aggregate=of_task("aggregate"),
         evaluation=lookup(dpath="evaluation", within=config),
-        methods=lookup(dpath="pretraining/methods", within=config),
+        references=planning.methods_with_labels(study),
         seed=lookup(dpath="seed", within=config),
-        code=code_of("evaluate_task", metrics=study.evaluation.metrics, methods=list(study.pretraining.methods)),
+        code=code_of("evaluate_task", metrics=study.evaluation.metrics),
     script:
         "../workflow_scripts/evaluate_task.py"
 
@@ -78,6 +82,10 @@ rule explain_task:
         steps=planned(planning.task_steps),
         rank=lookup(dpath="rank", within=config),
         seed=lookup(dpath="seed", within=config),
-        code=code_of("explain_task", explain=[study.explanation.method], steps=planned(planning.task_step_names)),
+        code=code_of(
+            "explain_task",
+            explain=[study.explanation.method],
+            steps=planned(planning.task_step_names),
+        ),
     script:
         "../workflow_scripts/explain_task.py"

@@ -3,7 +3,9 @@
 
 rule audit_leakage:
     input:
-        manifests=expand("results/{{dataset}}/shards/{chunk}.json", chunk=planning.chunk_names(study)),
+        manifests=expand(
+            "results/{{dataset}}/shards/{chunk}.json", chunk=planning.chunk_names(study)
+        ),
         shards=expand(
             "results/{{dataset}}/shards/{split}-{chunk}.tfrecord",
             split=planning.SPLITS,
@@ -31,8 +33,13 @@ rule audit_leakage:
 rule sample_contact_sheet:
     input:
         root=f"{FOLDERS.private}/{{dataset}}/root.json",
-        chunks=expand(f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet", chunk=planning.chunk_names(study)),
-        images=expand("results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)),
+        chunks=expand(
+            f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet",
+            chunk=planning.chunk_names(study),
+        ),
+        images=expand(
+            "results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)
+        ),
     output:
         sheet="results/{dataset}/contact_sheet.npz",
         origin="results/{dataset}/contact_sheet.npz.origin.json",
@@ -54,6 +61,10 @@ rule sample_contact_sheet:
         labels=of_dataset("labels"),
         cases=lookup(dpath="report/contact_sheet_cases", within=config),
         seed=lookup(dpath="seed", within=config),
-        code=code_of("sample_contact_sheet", readers=of_dataset("reader"), steps=planned(planning.step_names)),
+        code=code_of(
+            "sample_contact_sheet",
+            readers=of_dataset("reader"),
+            steps=planned(planning.step_names),
+        ),
     script:
         "../workflow_scripts/sample_contact_sheet.py"

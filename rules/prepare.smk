@@ -5,10 +5,15 @@ rule split_patients:
     input:
         catalogue="results/{dataset}/catalogue.parquet",
         labels=f"{FOLDERS.private}/{{dataset}}/labels.parquet",
-        chunks=expand(f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet", chunk=planning.chunk_names(study)),
+        chunks=expand(
+            f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet",
+            chunk=planning.chunk_names(study),
+        ),
     output:
         splits="results/{dataset}/splits.parquet",
-        images=expand("results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)),
+        images=expand(
+            "results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)
+        ),
         masks=f"{FOLDERS.private}/{{dataset}}/masks.parquet",
         origin="results/{dataset}/splits.parquet.origin.json",
     log:
@@ -55,7 +60,9 @@ rule preprocess_chunk:
         steps=lookup(dpath="datasets/{dataset}/steps", within=config),
         dtype=lookup(dpath="datasets/{dataset}/dtype", within=config),
         rank=lookup(dpath="rank", within=config),
-        code=code_of("preprocess_chunk", readers=of_dataset("reader"), steps=planned(planning.step_names)),
+        code=code_of(
+            "preprocess_chunk", readers=of_dataset("reader"), steps=planned(planning.step_names)
+        ),
     script:
         "../workflow_scripts/preprocess_chunk.py"
 

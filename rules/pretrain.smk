@@ -54,6 +54,11 @@ rule pretrain_encoder:
         views=lookup(dpath="views", within=config),
         seed=lookup(dpath="seed", within=config),
         runs=FOLDERS.runs,
-        code=code_of("pretrain_encoder", methods=["{method}"], encoders=[study.encoder.name], views=used_views),
+        code=code_of(
+            "pretrain_encoder",
+            methods=["{method}"],
+            encoders=[study.encoder.name],
+            views=used_views,
+        ),
     script:
         "../workflow_scripts/pretrain_encoder.py"

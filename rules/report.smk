@@ -27,10 +27,12 @@ rule build_report:
         runtime=30,
     params:
         tables=planning.report_tables(study),
-        study=config,
+        study=planning.public(study),
         datasets=DATASETS,
         benchmarks="logs/benchmarks",
         code=code_of("build_report", **{"report/sections": planning.report_sections(study)}),
-        look=code_dependencies.code_fingerprint(ROOT / "scanloom/report/page.html.j2", ROOT / "scanloom/report/style.css"),
+        look=code_dependencies.code_fingerprint(
+            ROOT / "scanloom/report/page.html.j2", ROOT / "scanloom/report/style.css"
+        ),
     script:
         "../workflow_scripts/build_report.py"

@@ -7,6 +7,7 @@ formatting, `touch` and `git checkout` change nothing, while any change of meani
 
 import ast
 import hashlib
+import os
 from functools import cache
 from pathlib import Path
 
@@ -83,3 +84,9 @@ def code_fingerprint(*start: Path) -> str:
     for path in import_closure(*(p for p in start if p.suffix == ".py")) + tuple(p for p in start if p.suffix != ".py"):
         digest.update(f"{path.relative_to(PACKAGE.parent)}\0{meaning_of(path)}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def make_importable(root: Path) -> None:
+    """Let the interpreters of all steps (conda, cluster) find the library without its being installed."""
+    paths = [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, paths)))

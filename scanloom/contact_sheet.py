@@ -16,7 +16,7 @@ HU_RANGE = (-1024.0, 2000.0)  # air to dense bone: the whole range of a head CT,
 
 
 def choose_cases(images: pd.DataFrame, label: str, cases: int, seed: int) -> pd.DataFrame:
-    """One image each of up to `cases` patients, classes in turn: rows of `images`, in an order that the seed decides."""
+    """One image each of up to `cases` patients, classes in turn: rows of `images`, in an order from the seed."""
     images = images.dropna(subset=[label])
     order = patient_rank(seed, "contact sheet", images["item_id"])
     images = images.assign(_order=order).sort_values("_order").drop_duplicates("patient_id")

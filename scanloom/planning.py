@@ -45,7 +45,7 @@ def shard_files(study: Study, datasets) -> list[str]:
 
 
 def corpus_splits(study: Study, corpus: str) -> dict[str, list[str]]:
-    """Splits of each dataset that the corpus may hold: training alone where a task measures on the dataset, else all."""
+    """Splits of each dataset that the corpus may hold: all, but training alone where a task measures on the dataset."""
     measured = {task.dataset for task in study.tasks.values()}
     return {d: ["train"] if d in measured else list(SPLITS) for d in study.corpora[corpus].datasets}
 
@@ -106,6 +106,11 @@ def budget(study: Study) -> dict:
     return study.pretraining.model_dump(mode="json", exclude={"methods"})
 
 
+def methods_with_labels(study: Study) -> list[str]:
+    """Methods that pretrain with labels: references in the comparison, not label savers."""
+    return [name for name in study.pretraining.methods if plugins.load("methods", name).USES_LABELS]
+
+
 def explained_methods(study: Study) -> list[str]:
     """Methods whose Grad-CAM maps are compared: the chosen one beside the baseline."""
     return list(dict.fromkeys([study.explanation.compare, "from_scratch"]))
@@ -148,6 +153,19 @@ def origin_of(path: str) -> str:
 def report_sections(study: Study) -> list[str]:
     """Names of the report's sections."""
     return study.report.sections or plugins.names("report/sections")
+
+
+def public(study: Study) -> dict:
+    """The resolved study without its salt: Snakemake copies the parameters of the report into its own archive."""
+    return study.model_dump(mode="json") | {"salt": None}
+
+
+def source_seed(study: Study, source: dict) -> int | None:
+    """The seed a source gets: its own where its settings have one, the study's where they leave it open."""
+    if "seed" not in source["settings"]:
+        return None
+    own = source["settings"]["seed"]
+    return study.seed if own is None else own
 
 
 def stamped(study: Study) -> list[str]:

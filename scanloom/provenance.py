@@ -9,6 +9,7 @@ from pathlib import Path
 from scanloom.run_store import sha256_of, write_atomically
 
 PACKAGES = ("scanloom", "numpy", "pandas", "pydicom", "keras", "tensorflow-cpu", "jax", "scikit-learn", "snakemake")
+FRAMEWORK = ("keras", "numpy", "tensorflow-cpu", "jax")
 
 
 def short_hash(value) -> str:
@@ -32,6 +33,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def framework_versions() -> dict[str, str]:
+    """The versions a training's numbers depend on; a new Snakemake or pydicom retrains nothing."""
+    return {name: found for name, found in versions().items() if name in FRAMEWORK}
 
 
 def origin(rule: str, settings: dict, inputs: list, code: str) -> dict:

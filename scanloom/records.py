@@ -1,10 +1,10 @@
-"""Shards: the one feature list, the manifest, and both readers.
+"""Shards: the one feature list, the manifest, and the reader.
 
 A shard is a TFRecord file with one chunk's images of one split; a manifest with counts and checksums lies beside it.
 Images stay integers, with what is needed to get physical values back: physical = slope * stored + intercept.
-`open_shards` reads with NumPy alone (random access, no TensorFlow); `tfdata` gives a tf.data.Dataset that parses whole
-batches. Where all records of a shard are laid out alike, which is how the writer makes them, one record is parsed and
-the same columns of bytes are cut out of all the others at once; a record laid out differently is parsed by itself.
+`open_shards` reads with NumPy alone (random access, no TensorFlow); `tfdata.py` gives a tf.data.Dataset. Where all
+records of a shard are laid out alike, which is how the writer makes them, one record is parsed and the same columns
+of bytes are cut out of all the others at once; a record laid out differently is parsed by itself.
 """
 
 import hashlib
@@ -217,7 +217,7 @@ def open_shards(manifest_paths, splits=SPLITS) -> Shards:
         manifest = read_manifest(path)
         if sum(part["records"] for part in manifest["splits"].values()) == 0:
             continue
-        spec = manifest["image"] if spec is None else _joined_spec(spec, manifest["image"], path)
+        spec = manifest["image"] if spec is None else joined_spec(spec, manifest["image"], path)
         for split in splits[manifest["dataset"]] if isinstance(splits, dict) else splits:
             said = manifest["splits"][split]
             file = path.parent / said["file"]
@@ -241,7 +241,7 @@ def open_shards(manifest_paths, splits=SPLITS) -> Shards:
     return Shards(table, spec, tuple(files), file_of, starts)
 
 
-def _joined_spec(first: dict, other: dict, path: Path) -> dict:
+def joined_spec(first: dict, other: dict, path: Path) -> dict:
     """What both image descriptions say; slope, intercept and unit become null where they differ."""
     for key in ("shape", "dtype", "channels"):
         if first[key] != other[key]:
@@ -250,40 +250,3 @@ def _joined_spec(first: dict, other: dict, path: Path) -> dict:
                 "steps that end in the same size, channels and dtype"
             )
     return {**first, **{k: first[k] if first[k] == other[k] else None for k in ("slope", "intercept", "unit")}}
-
-
-def tfdata(manifest_paths, splits, batch: int, drop_remainder: bool = False):
-    """A tf.data.Dataset of dictionaries of batches: image (integers [batch, *spatial, channels]), label, item_id, ...
-
-    Serialized records are batched first and parsed together, and pixels stay integers: half the cost of parsing one by
-    one to float32 (benchmarks). Needs TensorFlow; nothing else here does.
-    """
-    import tensorflow as tf
-
-    manifests = [(Path(path), read_manifest(path)) for path in manifest_paths]
-    used = [(path, m) for path, m in manifests if any(m["splits"][split]["records"] for split in splits)]
-    if not used:
-        raise BadShard(f"no images of split {' or '.join(splits)} in the {len(manifests)} manifests given")
-    spec, label_names = used[0][1]["image"], used[0][1]["labels"]
-    for path, manifest in used:
-        _joined_spec(spec, manifest["image"], path)
-        if manifest["labels"] != label_names:
-            raise BadShard(f"{path}: labels {manifest['labels']}, other shards have {label_names}: read them apart")
-    files = [str(path.parent / m["splits"][split]["file"]) for path, m in used for split in splits]
-    shape, channels = spec["shape"], spec["shape"][-1]
-    features = {
-        **{name: tf.io.FixedLenFeature([], tf.string) for name in ("image", *TEXTS)},
-        "slice_index": tf.io.FixedLenFeature([], tf.int64),
-        **({"label": tf.io.FixedLenFeature([len(label_names)], tf.float32)} if label_names else {}),
-        "spacing_mm": tf.io.FixedLenFeature([len(shape) - 1], tf.float32),
-        "slope": tf.io.FixedLenFeature([channels], tf.float32),
-        "intercept": tf.io.FixedLenFeature([channels], tf.float32),
-    }
-
-    def parse(serialized):
-        parsed = tf.io.parse_example(serialized, features)
-        pixels = tf.io.decode_raw(parsed["image"], spec["dtype"])
-        return {**parsed, "image": tf.reshape(pixels, [-1, *shape])}
-
-    records = tf.data.TFRecordDataset(files).batch(batch, drop_remainder=drop_remainder)
-    return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

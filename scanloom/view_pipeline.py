@@ -7,7 +7,9 @@ A view plug-in has `draw(uniform, settings, image_shape)`, which turns uniform n
 - `matrices(draws, spatial, settings)`: one `[batch, out, in]` matrix per axis, for views that are linear and separable.
 
 Matrices of neighbours are multiplied and applied once per axis: crop, resize and blur together cost one
-small batched matrix product per axis. Nothing is random inside the step, so both backends make the same views.
+small batched matrix product per axis. Besides `apply` a view may have `reorder(matrices, draws, settings)`: what it
+does to images, done to the rows of matrices that wait to be applied, which costs less. Nothing is random inside the
+step, so both backends make the same views.
 """
 
 import numpy as np
@@ -61,6 +63,8 @@ class Pipeline:
                 pending = (
                     new if pending is None else [keras.ops.matmul(n, p) for n, p in zip(new, pending, strict=True)]
                 )
+            elif pending is not None and hasattr(view, "reorder"):
+                pending = view.reorder(pending, own, settings)
             else:
                 images = view.apply(apply_matrices(images, pending), own, settings)
                 pending = None
@@ -70,24 +74,29 @@ class Pipeline:
 def apply_matrices(images, matrices):
     """Images `[batch, *spatial, channels]` with `matrices[k]` `[batch, out, in]` multiplied along spatial axis k.
 
-    Each product is a batched matrix product on a reshaped view of the images; the last spatial axis of single-channel
-    images is multiplied from the right, so nothing is transposed for them.
+    Each product is a batched matrix product on a reshaped view of the images. Along the last axis the images are
+    multiplied from the right, with their channels moved out of the way: products with a few channels as their columns
+    are so slow that avoiding them pays for two transpositions (measured 1.7 times: 128 pixels, 3 channels, TensorFlow
+    on a CPU).
     """
     if matrices is None:
         return images
     ops = keras.ops
+    rank = len(matrices)
+    channels_inside = [*range(rank), rank + 1, rank]
     for axis, matrix in enumerate(matrices, start=1):
         shape = list(images.shape)
-        after = int(np.prod(shape[axis + 1 :]))
-        shape[axis] = matrix.shape[1]
-        if after == 1:
-            flat = ops.reshape(images, (-1, int(np.prod(images.shape[1:axis])), images.shape[axis]))
-            product = ops.matmul(flat, ops.transpose(matrix, (0, 2, 1)))
+        before, after = int(np.prod(shape[1:axis])), int(np.prod(shape[axis + 1 :]))
+        if axis == rank:
+            rows = images if after == 1 else ops.transpose(images, channels_inside)
+            rows = ops.reshape(rows, (-1, before * after, shape[axis]))
+            product = ops.matmul(rows, ops.transpose(matrix, (0, 2, 1)))
+            product = ops.reshape(product, (-1, *shape[1:axis], after, matrix.shape[1]))
+            images = product if after == 1 else ops.transpose(product, channels_inside)
         elif axis == 1:
-            product = ops.matmul(matrix, ops.reshape(images, (-1, images.shape[axis], after)))
+            images = ops.matmul(matrix, ops.reshape(images, (-1, shape[axis], after)))
         else:
-            before = int(np.prod(images.shape[1:axis]))
-            flat = ops.reshape(images, (-1, before, images.shape[axis], after))
-            product = ops.matmul(ops.expand_dims(matrix, 1), flat)
-        images = ops.reshape(product, (-1, *shape[1:]))
+            images = ops.matmul(ops.expand_dims(matrix, 1), ops.reshape(images, (-1, before, shape[axis], after)))
+        shape[axis] = matrix.shape[1]
+        images = ops.reshape(images, (-1, *shape[1:]))
     return images

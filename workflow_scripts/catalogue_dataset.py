@@ -24,7 +24,7 @@ if __name__ == "__main__":
         plugins.settings("readers", params.reader["name"], params.reader["settings"]),
         root,
         dataset=snakemake.wildcards.dataset,
-        salt=study_salt(params.salt, params.private),
+        salt=study_salt(params.salt, Path(output.files).parents[1]),
         chunks=len(output.chunks),
         modality=params.modality,
         group=params.group,

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from scanloom import plugins
 from scanloom.evaluation import evaluate
 from scanloom.provenance import stamp
 from scanloom.splits import assert_predictions_match
@@ -24,7 +23,7 @@ if __name__ == "__main__":
         kind=params.label["kind"],
         level=params.level,
         aggregate=params.aggregate,
-        references=[name for name in params.methods if plugins.load("methods", name).USES_LABELS],
+        references=params.references,
         metrics=params.evaluation["metrics"],
         labelled=labelled,
         resamples=params.evaluation["resamples"],

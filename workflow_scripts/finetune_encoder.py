@@ -8,7 +8,7 @@ from scanloom import plugins
 from scanloom.arms import Finetuned
 from scanloom.downstream import Arm, Task
 from scanloom.finetuning import finetune
-from scanloom.provenance import stamp, versions
+from scanloom.provenance import framework_versions, stamp
 from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
 from scanloom.step_log import log_to
@@ -28,7 +28,7 @@ if __name__ == "__main__":
     fresh = plugins.load("methods", method).FRESH_PER_SEED
     inputs = [*snakemake.input.manifests, snakemake.input.fraction, *([] if fresh else [snakemake.input.encoder])]
     settings = {k: params[k] for k in ("label", "arm", "seeds", "encoder", "views", "seed", "code")}
-    named = {"kind": "finetune", "method": method, "fraction": snakemake.wildcards.fraction, "versions": versions()}
+    named = {"kind": "finetune", "method": method, "fraction": snakemake.wildcards.fraction, "versions": framework_versions()}
     run = open_run(params.runs, named | settings | {"data": [sha256_of(path) for path in inputs]})
     if run.finished():
         print(f"run {run.fingerprint} is finished: reused")

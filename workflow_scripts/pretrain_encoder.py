@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from scanloom.pretraining import Budget, pretrain
-from scanloom.provenance import stamp, versions
+from scanloom.provenance import framework_versions, stamp
 from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
 from scanloom.step_log import log_to
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     params, method = snakemake.params, snakemake.wildcards.method
     inputs = [*snakemake.input.manifests, snakemake.input.patients]
     settings = {key: params[key] for key in ("method", "budget", "encoder", "views", "seed", "code")}
-    job = {"kind": "pretrain", "name": method, "versions": versions(), "data": [sha256_of(path) for path in inputs]}
+    job = {"kind": "pretrain", "name": method, "versions": framework_versions(), "data": [sha256_of(path) for path in inputs]}
     run = open_run(params.runs, job | settings)
     if run.finished():
         print(f"run {run.fingerprint} is finished: reused")

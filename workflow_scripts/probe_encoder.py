@@ -33,7 +33,9 @@ if __name__ == "__main__":
         if key not in embeddings:
             build = plugins.load("encoders", params.encoder["name"]).build
             shape = tuple(shards.image_spec["shape"])
-            encoder = build(encoder_settings, shape, seed) if fresh else keras.models.load_model(snakemake.input.encoder)
+            encoder = (
+                build(encoder_settings, shape, seed) if fresh else keras.models.load_model(snakemake.input.encoder)
+            )
             embeddings[key] = embed(encoder, shards.images, len(shards))
         return embeddings[key]
 

@@ -47,4 +47,10 @@ if __name__ == "__main__":
     masks.to_parquet(snakemake.output.masks, index=False)
     print(splits.groupby(["stratum", "split"]).size().unstack(fill_value=0).to_string())
     settings = {"shares": params.shares, "seed": params.seed, "stratify": params.stratify}
-    stamp(snakemake.output.origin, snakemake.rule, settings, [snakemake.input.catalogue, snakemake.input.labels], params.code)
+    stamp(
+        snakemake.output.origin,
+        snakemake.rule,
+        settings,
+        [snakemake.input.catalogue, snakemake.input.labels],
+        params.code,
+    )

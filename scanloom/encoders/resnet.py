@@ -27,10 +27,10 @@ class Settings(BaseModel):
     width: int = Field(64, ge=1, le=512, description="channels of the first stage; 64 in the paper, doubled per stage")
     stem: Literal["small", "strided", "imagenet"] = Field(
         "small",
-        description="small: 3x3, full resolution (images up to ~100 px); strided: 4x4 stride 2, half the resolution for "
-        "a quarter of the time; imagenet: 7x7 stride 2, then max pooling",
+        description="small: 3x3, full resolution (images up to ~100 px); strided: 4x4 stride 2, half the resolution at "
+        "a quarter of the cost; imagenet: 7x7 stride 2, then max pooling",
     )
-    last_stride: Literal[1, 2] = Field(2, description="stride of the last stage; 1 doubles the feature map's resolution")
+    last_stride: Literal[1, 2] = Field(2, description="of the last stage; 1: a finer feature map")
     zero_init_residual: bool = Field(True, description="the last normalisation of each block starts at zero")
 
 

@@ -13,8 +13,8 @@ from scanloom.sources._phantom_anatomy import CODE, Canvas, Head, Space, space_o
 from scanloom.sources._phantom_fields import Field, random_field
 
 KINDS = ("intraparenchymal", "subdural", "epidural", "subarachnoid", "intraventricular")
-KIND_SHARES = (0.36, 0.26, 0.12, 0.14, 0.12)
-MEDIAN_ML = {"intraparenchymal": 13, "subdural": 30, "epidural": 18, "subarachnoid": 18, "intraventricular": 10}
+KIND_SHARES = (0.40, 0.26, 0.16, 0.10, 0.08)
+MEDIAN_ML = {"intraparenchymal": 26, "subdural": 45, "epidural": 34, "subarachnoid": 30, "intraventricular": 18}
 SKULL_RADIUS_MM = 72.0  # of a sphere like the brain case
 COARSE_MM = 3.0  # grid on which the volume is measured
 NOWHERE = np.float32(1e6)
@@ -34,8 +34,8 @@ class Bleed:
 
 
 def draw_bleed(rng: np.random.Generator, head: Head, kind: str) -> Bleed:
-    """A random bleed of `kind`; volumes are lognormal, 1 to 60 ml, as far as the space it fills allows."""
-    millilitres = float(np.clip(MEDIAN_ML[kind] * np.exp(rng.normal(0, 0.8)), 1, 60))
+    """A random bleed of `kind`; volumes are lognormal, 4 to 90 ml, as far as the space it fills allows."""
+    millilitres = float(np.clip(MEDIAN_ML[kind] * np.exp(rng.normal(0, 0.5)), 4, 90))
     side = rng.choice((-1, 1))
     if kind == "intraparenchymal":
         seat = (side * rng.uniform(14, 46), rng.uniform(-50, 55), rng.uniform(-2, 42))

@@ -44,7 +44,7 @@ def fetch(
     settings: Settings,
     destination: Path,
     *,
-    seed: int,
+    seed: int | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FetchReport:
     """Count what is there. `destination` and `seed` are not used: nothing is copied, nothing is random."""

@@ -27,7 +27,7 @@ from scanloom.sources._phantom_bleeds import KIND_SHARES, KINDS, Bleed, draw_ble
 from scanloom.sources._phantom_scanner import SCANNERS, Protocol, Scan, Scanner, scan
 from scanloom.sources._report import FetchReport
 
-MIN_BLEED_MM2 = 40.0  # a slice counts as bleeding from this area of the true mask on
+MIN_BLEED_MM2 = 120.0  # a slice counts as bleeding from this area of the true mask on
 LEVELS_MM = (-14.0, 32.0)  # head heights where the base ends and where the ventricles end
 SCAN_RANGE_MM = (-42.0, 54.0)  # table positions of the lowest and highest slice centre
 COLUMNS = [
@@ -82,7 +82,7 @@ def fetch(
     settings: Settings,
     destination: Path,
     *,
-    seed: int,
+    seed: int | None,
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> FetchReport:

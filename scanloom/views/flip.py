@@ -29,3 +29,13 @@ def apply(images, draws: dict, settings: Settings):
         chosen = ops.reshape(draws["flipped"][:, k], (-1,) + (1,) * (len(images.shape) - 1))
         images = ops.where(chosen, ops.flip(images, axis=axis - 1), images)
     return images
+
+
+def reorder(matrices: list, draws: dict, settings: Settings) -> list:
+    """Matrices [batch, out, in], one per spatial axis, whose images come out mirrored where drawn."""
+    ops = keras.ops
+    matrices = list(matrices)
+    for k, axis in enumerate(settings.axes):
+        chosen = ops.reshape(draws["flipped"][:, k], (-1, 1, 1))
+        matrices[axis] = ops.where(chosen, ops.flip(matrices[axis], axis=1), matrices[axis])
+    return matrices

@@ -92,7 +92,17 @@ def files_of_rule(name: str) -> tuple:
     """Script, import closure, and every plug-in of the kinds that the rule's `code_of` names."""
     files = [ROOT / "workflow_scripts" / f"{name}.py"]
     call = RULES[name].split("code=code_of(", 1)[1]
-    for kind in ("sources", "readers", "steps", "views", "encoders", "methods", "metrics", "explain", "report/sections"):
+    for kind in (
+        "sources",
+        "readers",
+        "steps",
+        "views",
+        "encoders",
+        "methods",
+        "metrics",
+        "explain",
+        "report/sections",
+    ):
         if re.search(rf'\b{kind}["=]', call.split("script:")[0]):
             files += [plugins.file_of(kind, plugin) for plugin in plugins.names(kind)]
     return code_dependencies.import_closure(*files)

@@ -74,7 +74,7 @@ def test_splits_must_leave_training_patients(values):
 
 
 def test_missing_dataset_file_names_the_known_ones(root):
-    with pytest.raises(config.ConfigError, match="no dataset 'phantm'.*Did you mean 'phantom'"):
+    with pytest.raises(config.ConfigError, match=r"no dataset 'phantm'.*Did you mean 'phantom'"):
         config.load_dataset("phantm", root / "datasets")
 
 

@@ -67,9 +67,9 @@ def test_missing_folder(study_and_dataset, tmp_path):
 
 
 def test_missing_label_table(study_and_dataset):
-    _, dataset, rows, check = study_and_dataset
-    rows.clear()
-    assert "labels.csv not found" in message(check)
+    _, dataset, _, check = study_and_dataset
+    dataset["labels"]["table"] = "lables.csv"
+    assert "lables.csv not found" in message(check)
 
 
 def test_absent_label_column(study_and_dataset):

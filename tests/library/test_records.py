@@ -117,7 +117,9 @@ def test_tensorflow_reads_the_same_batches(tmp_path):
     preprocessed, table = chunk(dtype="uint16")
     manifests = [write(tmp_path, preprocessed, table), write(tmp_path, *chunk(dtype="uint16", seed=1, prefix="t"), 1)]
     shards = open_shards(manifests, ["train", "test"])
-    batches = list(records.tfdata(manifests, ["train", "test"], batch=7))
+    from scanloom.tfdata import tfdata  # imports TensorFlow
+
+    batches = list(tfdata(manifests, ["train", "test"], batch=7))
     assert batches[0]["image"].dtype == "uint16"
     names = [name.decode() for batch in batches for name in batch["item_id"].numpy()]
     assert names == shards.table["item_id"].tolist()

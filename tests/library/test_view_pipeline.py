@@ -85,6 +85,20 @@ def test_crop_then_blur_fused_equals_one_after_the_other():
     assert np.allclose(fused.apply(images, draws), applied([("gaussian_blur", {"p": 1.0})], cropped, second), atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(10, 12, 3), (4, 5, 6, 1)])
+def test_a_flip_done_to_waiting_matrices_equals_one_done_to_the_images(shape):
+    images = images_of(shape)
+    flip = ("flip", {"axes": [-1, -2]})
+    fused = Pipeline([("random_resized_crop", {}), flip, ("gaussian_blur", {"p": 1.0})], shape)
+    draws = fused.draw(1, 0, 0, KEYS)
+    assert 0 < draws["1.flip.flipped"].mean() < 1
+    step_by_step = applied([("random_resized_crop", {})], images, draws)
+    step_by_step = applied([flip], step_by_step, {"0.flip.flipped": draws["1.flip.flipped"]})
+    blurred = {"0.gaussian_blur.sigma_px": draws["2.gaussian_blur.sigma_px"]}
+    step_by_step = applied([("gaussian_blur", {"p": 1.0})], step_by_step, blurred)
+    assert np.allclose(fused.apply(images, draws), step_by_step, atol=1e-5)
+
+
 def test_flips_mirror_exactly_the_drawn_images_along_the_chosen_axes():
     images = images_of((4, 5, 6, 2))
     flipped = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [0, 0], [1, 1]], bool)

@@ -13,9 +13,8 @@ import yaml
 
 from scanloom import plugins
 
-CHECKED_OUT = (
-    "Snakefile config.yaml rules workflow_scripts scanloom datasets envs profiles schemas report_captions".split()
-)
+FILES = ["Snakefile", "config.yaml"]
+FOLDERS = ["rules", "workflow_scripts", "scanloom", "datasets", "envs", "profiles", "schemas", "report_captions"]
 
 
 @dataclass
@@ -57,7 +56,9 @@ def tiny_study(root: Path) -> dict:
     """The shipped study on a local folder of DICOM files, with a few updates of a small network."""
     study = yaml.safe_load((root / "config.yaml").read_text())
     study["chunks"] = 3
-    study["datasets"] = {"heads": {"steps": [{"hu_window": {"windows": ["brain", "bone"]}}, {"resize": {"size_px": [24, 24]}}]}}
+    study["datasets"] = {
+        "heads": {"steps": [{"hu_window": {"windows": ["brain", "bone"]}}, {"resize": {"size_px": [24, 24]}}]}
+    }
     study["corpora"] = {"corpus": {"datasets": ["heads"]}}
     study["tasks"] = {"bleed": {"dataset": "heads", "label": "bleed", "corpus": "corpus"}}
     study["fractions"] = [0.3, 1.0]
@@ -77,7 +78,7 @@ def tiny_study(root: Path) -> dict:
 
 def checkout(root: Path, folder: Path) -> None:
     """Copy what runs, without anything that earlier runs made."""
-    for name in CHECKED_OUT:
+    for name in FILES + FOLDERS:
         source = root / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

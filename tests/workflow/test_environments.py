@@ -44,7 +44,8 @@ def test_environment_file_is_complete(env, tmp_path):
     modules = [f"workflow_scripts.{rule}" for rule, of in ENV_OF.items() if of == env]
     modules += [f"scanloom.{kind.replace('/', '.')}.{name}" for kind in KINDS[env] for name in plugins.names(kind)]
     assert modules
-    code = f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name)\nassert 'snakemake' not in sys.modules"
+    code = f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name)\n"
+    code += "assert 'snakemake' not in sys.modules"
     if env == "learn":
         code += "\nfrom scanloom.lazy import keras; print(keras.backend.backend())"
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}

@@ -4,10 +4,15 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pydicom
 import pytest
+import yaml
+
+from scanloom import plugins
 
 
 def digests(folder, pattern):
@@ -41,7 +46,9 @@ def test_labelled_patients_are_nested_training_patients(finished_workflow):
 def test_every_arm_predicts_the_same_test_images(finished_workflow):
     tables = [pd.read_parquet(p) for p in (finished_workflow.folder / "results/bleed/predictions").rglob("*.parquet")]
     predictions = pd.concat(tables)
-    items = predictions[predictions.split == "test"].groupby(["method", "schedule", "fraction", "seed"]).item_id.apply(set)
+    items = (
+        predictions[predictions.split == "test"].groupby(["method", "schedule", "fraction", "seed"]).item_id.apply(set)
+    )
     assert len(items) == 2 * (2 + 2) * 2, "methods x (frozen + finetuned at two fractions) x seeds"
     assert all(s == items.iloc[0] for s in items)
 
@@ -75,22 +82,30 @@ def test_no_identifier_of_the_input_leaves(finished_workflow):
                 assert not found, f"{path} holds {found[:3]}"
 
 
-def test_steps_before_training_do_not_import_tensorflow(root):
+WITHOUT_TENSORFLOW = [
+    "download_dataset",
+    "catalogue_dataset",
+    "split_patients",
+    "preprocess_chunk",
+    "shard_chunk",
+    "audit_leakage",
+    "sample_contact_sheet",
+    "list_corpus",
+    "draw_fraction",
+    "evaluate_task",
+    "build_report",
+]
+
+
+@pytest.mark.parametrize("script", WITHOUT_TENSORFLOW)
+def test_steps_that_do_not_train_do_not_import_tensorflow(root, script):
     """`import tensorflow` costs about ten CPU seconds a job."""
-    import subprocess
-    import sys
-
-    from scanloom import code_dependencies, plugins
-
-    for script in ("download_dataset", "catalogue_dataset", "split_patients", "preprocess_chunk", "shard_chunk", "list_corpus",
-                   "draw_fraction", "audit_leakage", "sample_contact_sheet", "evaluate_task", "build_report"):  # fmt: skip
-        files = code_dependencies.import_closure(root / "workflow_scripts" / f"{script}.py")
-        modules = [".".join(p.relative_to(root).with_suffix("").parts) for p in files if p.parent.name != "workflow_scripts"]
-        modules += [f"scanloom.{k}.{n}" for k in ("sources", "readers", "steps", "metrics") for n in plugins.names(k)]
-        code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m.removesuffix('.__init__'))\n"
-        code += "print(sorted({'tensorflow', 'keras', 'jax'} & set(sys.modules)))"
-        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "[]", script
+    modules = [f"workflow_scripts.{script}"]
+    modules += [f"scanloom.{k}.{n}" for k in ("sources", "readers", "steps", "metrics") for n in plugins.names(k)]
+    code = f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name)\n"
+    code += "print(sorted({'tensorflow', 'keras', 'jax'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_deleted_results_come_back_without_training(finished_workflow):
@@ -122,8 +137,6 @@ def test_mistake_in_the_study_stops_before_the_first_job(finished_workflow, chan
         methods = {"from_scratch": {}, "barlow_twinz": {}}
         study["pretraining"] = study["pretraining"] | {"methods": methods}
         expected = "Did you mean 'barlow_twins'?"
-    import yaml
-
     (finished_workflow.folder / "study.yaml").write_text(yaml.safe_dump(study))
     try:
         done = finished_workflow.snakemake("results/report.html", check=False)

@@ -1,0 +1,121 @@
+"""The benchmarks run, and compare what is equal; their sizes here are too small to say anything about speed."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+SCRIPTS = ["main_job", "planning_time", "shard_reading", "shard_writing", "training_feed", "views"]
+
+
+@pytest.fixture
+def benchmark_named(root, monkeypatch):
+    """A function that imports one of the scripts."""
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    return importlib.import_module
+
+
+def checked(rows: list[dict], benchmark_named) -> list[dict]:
+    """The rows, after the comparison with the columns every benchmark has and the table they are printed as."""
+    measure = benchmark_named("_measure")
+    assert rows
+    assert all(list(row) == measure.COLUMNS for row in rows)
+    assert len(measure.table(rows).splitlines()) == len(rows) + 2
+    return rows
+
+
+def test_the_list_of_scripts_is_complete(root):
+    assert sorted(path.stem for path in (root / "benchmarks").glob("[a-z]*.py")) == SCRIPTS
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_explains_itself_and_takes_the_common_arguments(root, name):
+    script = root / "benchmarks" / f"{name}.py"
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--data DIR" in done.stdout
+    assert "--json FILE" in done.stdout
+    assert len(done.stdout.split("options:")[0]) > 200
+
+
+def test_shards_are_read_as_they_were_written(benchmark_named, tmp_path):
+    reading = benchmark_named("shard_reading")
+    rows = checked(reading.rows(tmp_path, images=64, size=16, batch=16, rounds=2), benchmark_named)
+    assert {row["measure"] for row in rows if row["goal"]} == {
+        f"{reader}, {dtype}" for reader in ("open_shards", "tfdata") for dtype in ("uint8", "uint16")
+    }
+
+
+def test_a_reader_that_mixes_images_up_is_found(benchmark_named):
+    reading = benchmark_named("shard_reading")
+    images = benchmark_named("_synthetic").images_of(8, 8)
+    reading.check("right", {"right": lambda: iter([images[:4], images[4:]])}, images)
+    with pytest.raises(ValueError, match="wrong does not give the images"):
+        reading.check("wrong", {"wrong": lambda: iter([images[4:], images[:4]])}, images)
+
+
+def test_both_writers_write_equal_examples(benchmark_named, tmp_path):
+    rows = checked(
+        benchmark_named("shard_writing").rows(tmp_path, images=16, size=16, rounds=2, imports=0), benchmark_named
+    )
+    assert [row["goal"] for row in rows] == [">= 2.5 x", None, None]
+
+
+def test_both_ways_to_make_views_make_the_same_views(benchmark_named, tmp_path):
+    rows = benchmark_named("views").rows(tmp_path, sizes=(48,), channels=(1, 3), images=16, batch=8, rounds=1)
+    assert sum(row["goal"] is not None for row in checked(rows, benchmark_named)) == 2
+
+
+def test_the_feed_is_measured_on_the_shipped_study(root, benchmark_named, tmp_path):
+    small = yaml.safe_load((root / "config.yaml").read_text())["datasets"]
+    small["phantom"]["steps"] = [{"hu_window": {"windows": ["brain", "bone"]}}, {"resize": {"size_px": [16, 16]}}]
+    small = {"datasets": small, "encoder": {"resnet": {"depth": 10, "width": 2, "stem": "small"}}}
+    rows = benchmark_named("training_feed").rows(tmp_path, images=32, updates=3, interval=1, changed=small)
+    assert [row["unit"] for row in checked(rows, benchmark_named)] == ["% of time", "images/s"]
+
+
+def test_a_ratio_is_of_medians_and_its_spread_of_single_rounds(benchmark_named):
+    row = benchmark_named("_measure").compared("x", "s", [1.0, 2.0, 1.0], [4.0, 4.0, 3.0], goal=4)
+    assert row["ratio"] == 4
+    assert row["spread"] == [2, 4]
+    assert row["met"] is True
+    row = benchmark_named("_measure").compared("x", "s", [1.0], [2.0], goal=2.5)
+    assert row["met"] is False
+
+
+def test_a_limit_holds_for_the_median(benchmark_named):
+    limited = benchmark_named("_measure").limited
+    assert limited("x", "s", [1.0, 9.0, 2.0], 2)["met"] is True
+    assert limited("x", "s", [1.0, 9.0, 3.0], 2)["met"] is False
+    assert limited("x", "s", [1.0])["met"] is None
+
+
+def test_nothing_names_the_machine(benchmark_named):
+    assert set(benchmark_named("_measure").machine()) == {"cores", "cpu", "memory_gb", "system", "load_at_start"}
+
+
+@pytest.mark.slow
+def test_a_small_and_a_large_catalogue_plan_the_same_jobs(benchmark_named, tmp_path):
+    planning = benchmark_named("planning_time")
+    rows = checked(planning.rows(tmp_path, chunks=3, fractions=2, series=(5, 5000), rounds=1), benchmark_named)
+    assert rows[-1]["met"] is True
+
+
+@pytest.mark.slow
+def test_the_main_job_and_its_second_run_are_measured(root, benchmark_named, tmp_path):
+    study = yaml.safe_load((root / "config.yaml").read_text())
+    study["chunks"], study["fractions"], study["seeds"] = 2, [1.0], [0, 1]
+    study["datasets"]["phantom"]["source"] = {"patients": 30, "matrix": 64}
+    study["encoder"] = {"resnet": {"depth": 10, "width": 4, "stem": "small"}}
+    study["pretraining"] |= {"updates": 6, "batch": 16, "warmup_updates": 1, "interval": 3}
+    study["pretraining"]["methods"] = {"from_scratch": {}, "barlow_twins": {"projector": [16, 16]}}
+    study["arms"]["finetuned"] |= {"updates": 4, "warmup_updates": 2, "batch": 8, "validate_every": 2}
+    study["evaluation"]["resamples"] = 200
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    rows = checked(
+        benchmark_named("main_job").rows(tmp_path / "run", configfile=tmp_path / "study.yaml"), benchmark_named
+    )
+    again = [row for row in rows if row["unit"] == "jobs"]
+    assert [row["ours"] for row in again] == [0]
