@@ -1,0 +1,43 @@
+"""The plan of a study follows from its configuration alone."""
+
+import pytest
+import yaml
+
+from scanloom import config, planning
+
+
+@pytest.fixture
+def study(root):
+    return config.study_from(yaml.safe_load((root / "config.yaml").read_text()))
+
+
+def test_a_study_is_hundreds_of_jobs_at_most_never_one_per_image(study):
+    files = planning.manifests(study, study.datasets) + planning.prediction_stems(study)
+    assert len(files) == study.chunks + len(study.pretraining.methods) * (1 + len(study.fractions))
+
+
+def test_corpus_reads_training_shards_alone_where_a_task_measures(study):
+    assert planning.corpus_splits(study, "heads") == {"phantom": ["train"]}
+    assert all("/train-" in file for file in planning.corpus_shards(study, "heads"))
+
+
+def test_references_are_the_methods_that_use_labels(study):
+    assert planning.methods_with_labels(study) == ["supervised"]
+
+
+def test_report_gets_no_salt(study):
+    assert study.salt
+    assert planning.public(study)["salt"] is None
+
+
+def test_every_stamped_table_is_a_table_of_the_report(study):
+    tables = set(planning.report_tables(study).values())
+    stamped = planning.stamped(study)
+    assert set(stamped) <= tables
+    assert any("/predictions/" in path for path in stamped)
+
+
+def test_source_seed_is_the_studys_where_the_source_leaves_it_open(study):
+    assert planning.source_seed(study, {"settings": {"seed": None}}) == study.seed
+    assert planning.source_seed(study, {"settings": {"seed": 5}}) == 5
+    assert planning.source_seed(study, {"settings": {"path": "x"}}) is None
