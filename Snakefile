@@ -45,6 +45,4 @@ rule rescan:
 
 
 onerror:
-    print(
-        "A step failed. Its log is shown above; after the fix, the same command goes on from there."
-    )
+    print("A step failed. Its log is shown above; after the fix, the same command goes on from there.")

@@ -12,12 +12,9 @@ from scanloom import code_dependencies, config as study_config, planning, plugin
 code_dependencies.make_importable(ROOT)
 
 try:
-    study = study_config.study_from(
-        config, where=" ".join(map(str, workflow.configfiles)) or "config"
-    )
+    study = study_config.study_from(config, where=" ".join(map(str, workflow.configfiles)) or "config")
     dataset_files = {
-        name: study_config.load_dataset(name, ROOT / "datasets", use)
-        for name, use in study.datasets.items()
+        name: study_config.load_dataset(name, ROOT / "datasets", use) for name, use in study.datasets.items()
     }
     if workflow.is_main_process:
         preflight.check(study, dataset_files)
@@ -70,9 +67,7 @@ def of_task(key):
 
 def planned(function):
     """A function of planning.py as a function of the job's wildcards: function(study, dataset, corpus or task)."""
-    return lambda w: function(
-        study, next(w[key] for key in ("task", "corpus", "dataset") if key in w.keys())
-    )
+    return lambda w: function(study, next(w[key] for key in ("task", "corpus", "dataset") if key in w.keys()))
 
 
 def of_tasks_dataset(pattern):
@@ -98,6 +93,4 @@ def label_of_task(wildcards):
 
 def encoder_of_task(wildcards):
     """The encoder that the job's method pretrained on the task's corpus."""
-    return (
-        f"results/{study.tasks[wildcards.task].corpus}/pretrained/{wildcards.method}/encoder.keras"
-    )
+    return f"results/{study.tasks[wildcards.task].corpus}/pretrained/{wildcards.method}/encoder.keras"

@@ -29,8 +29,7 @@ rule draw_fraction:
 rule probe_encoder:
     input:
         encoder=encoder_of_task,
-        manifests=of_tasks_dataset("results/{dataset}/shards/{chunk}.json"),
-        shards=planned(planning.task_shards),
+        index=of_tasks_dataset("results/{dataset}/shards/index.json"),
         fractions=expand(
             "results/{{task}}/fractions/{fraction}.parquet",
             fraction=planning.fraction_names(study),
@@ -64,8 +63,7 @@ rule probe_encoder:
 rule finetune_encoder:
     input:
         encoder=encoder_of_task,
-        manifests=of_tasks_dataset("results/{dataset}/shards/{chunk}.json"),
-        shards=planned(planning.task_shards),
+        index=of_tasks_dataset("results/{dataset}/shards/index.json"),
         fraction="results/{task}/fractions/{fraction}.parquet",
     output:
         predictions="results/{task}/predictions/{method}/finetuned-{fraction}.parquet",

@@ -3,12 +3,8 @@
 
 rule evaluate_task:
     input:
-        predictions=expand(
-            "results/{{task}}/predictions/{stem}.parquet", stem=planning.prediction_stems(study)
-        ),
-        selections=expand(
-            "results/{{task}}/selection/{stem}.parquet", stem=planning.prediction_stems(study)
-        ),
+        predictions=expand("results/{{task}}/predictions/{stem}.parquet", stem=planning.prediction_stems(study)),
+        selections=expand("results/{{task}}/selection/{stem}.parquet", stem=planning.prediction_stems(study)),
         splits=of_tasks_dataset("results/{dataset}/splits.parquet"),
     output:
         metrics="results/{task}/evaluation/metrics.parquet",
@@ -52,8 +48,7 @@ rule explain_task:
             method=planning.explained_methods(study),
             fraction=planning.fraction_names(study)[-1],
         ),
-        manifests=of_tasks_dataset("results/{dataset}/shards/{chunk}.json"),
-        shards=planned(planning.task_shards),
+        index=of_tasks_dataset("results/{dataset}/shards/index.json"),
         root=of_tasks_dataset(f"{FOLDERS.private}/{{dataset}}/root.json"),
         catalogue=of_tasks_dataset("results/{dataset}/catalogue.parquet"),
         chunks=of_tasks_dataset(f"{FOLDERS.private}/{{dataset}}/chunks/{{chunk}}.parquet"),

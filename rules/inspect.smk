@@ -3,14 +3,7 @@
 
 rule audit_leakage:
     input:
-        manifests=expand(
-            "results/{{dataset}}/shards/{chunk}.json", chunk=planning.chunk_names(study)
-        ),
-        shards=expand(
-            "results/{{dataset}}/shards/{split}-{chunk}.tfrecord",
-            split=planning.SPLITS,
-            chunk=planning.chunk_names(study),
-        ),
+        index="results/{dataset}/shards/index.json",
     output:
         leakage="results/{dataset}/leakage.parquet",
         origin="results/{dataset}/leakage.parquet.origin.json",
@@ -37,9 +30,7 @@ rule sample_contact_sheet:
             f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet",
             chunk=planning.chunk_names(study),
         ),
-        images=expand(
-            "results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)
-        ),
+        images=expand("results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)),
     output:
         sheet="results/{dataset}/contact_sheet.npz",
         origin="results/{dataset}/contact_sheet.npz.origin.json",

@@ -11,9 +11,7 @@ rule split_patients:
         ),
     output:
         splits="results/{dataset}/splits.parquet",
-        images=expand(
-            "results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)
-        ),
+        images=expand("results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)),
         masks=f"{FOLDERS.private}/{{dataset}}/masks.parquet",
         origin="results/{dataset}/splits.parquet.origin.json",
     log:
@@ -60,9 +58,7 @@ rule preprocess_chunk:
         steps=lookup(dpath="datasets/{dataset}/steps", within=config),
         dtype=lookup(dpath="datasets/{dataset}/dtype", within=config),
         rank=lookup(dpath="rank", within=config),
-        code=code_of(
-            "preprocess_chunk", readers=of_dataset("reader"), steps=planned(planning.step_names)
-        ),
+        code=code_of("preprocess_chunk", readers=of_dataset("reader"), steps=planned(planning.step_names)),
     script:
         "../workflow_scripts/preprocess_chunk.py"
 
@@ -91,3 +87,29 @@ rule shard_chunk:
         code=code_of("shard_chunk"),
     script:
         "../workflow_scripts/shard_chunk.py"
+
+
+rule index_shards:
+    input:
+        manifests=collect("results/{{dataset}}/shards/{chunk}.json", chunk=planning.chunk_names(study)),
+        shards=collect(
+            "results/{{dataset}}/shards/{split}-{chunk}.tfrecord",
+            split=planning.SPLITS,
+            chunk=planning.chunk_names(study),
+        ),
+    output:
+        index="results/{dataset}/shards/index.json",
+    log:
+        "logs/index_shards/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/index_shards/{dataset}.tsv"
+    conda:
+        "../envs/dicom.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=60,
+    params:
+        code=code_of("index_shards"),
+    script:
+        "../workflow_scripts/index_shards.py"

@@ -28,8 +28,7 @@ rule list_corpus:
 rule pretrain_encoder:
     input:
         patients="results/{corpus}/patients.parquet",
-        manifests=planned(planning.corpus_manifests),
-        shards=planned(planning.corpus_shards),
+        indexes=planned(planning.corpus_indexes),
     output:
         encoder="results/{corpus}/pretrained/{method}/encoder.keras",
         history="results/{corpus}/pretrained/{method}/history.parquet",

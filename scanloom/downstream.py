@@ -126,7 +126,6 @@ def predictions_table(
 ) -> pd.DataFrame:
     """One row per image: what was run (method, schedule, fraction, seed), who it is, its label, and p0..p{K-1}."""
     part = table.iloc[rows]
-    site = part["site"].to_numpy() if "site" in part else ""
     result = pd.DataFrame(
         {
             **run,
@@ -134,7 +133,6 @@ def predictions_table(
             "item_id": part["item_id"].to_numpy(),
             "series_id": part["series_id"].to_numpy(),
             "patient_id": part["patient_id"].to_numpy(),
-            "site": site,
             "label": labels_at(table, task, rows),
         }
     )

@@ -30,44 +30,15 @@ def chunk_files(study: Study, pattern: str, datasets) -> list[str]:
     return [pattern.format(dataset=d, chunk=c) for d in datasets for c in chunk_names(study)]
 
 
-def manifests(study: Study, datasets) -> list[str]:
-    """Shard manifests of the datasets."""
-    return chunk_files(study, "results/{dataset}/shards/{chunk}.json", datasets)
-
-
-def shard_files(study: Study, datasets) -> list[str]:
-    """Shards of the datasets, all splits."""
-    return [
-        file
-        for split in SPLITS
-        for file in chunk_files(study, "results/{dataset}/shards/" + split + "-{chunk}.tfrecord", datasets)
-    ]
-
-
 def corpus_splits(study: Study, corpus: str) -> dict[str, list[str]]:
     """Splits of each dataset that the corpus may hold: all, but training alone where a task measures on the dataset."""
     measured = {task.dataset for task in study.tasks.values()}
     return {d: ["train"] if d in measured else list(SPLITS) for d in study.corpora[corpus].datasets}
 
 
-def corpus_shards(study: Study, corpus: str) -> list[str]:
-    """Shards that the corpus is read from."""
-    return [
-        file
-        for dataset, splits in corpus_splits(study, corpus).items()
-        for split in splits
-        for file in chunk_files(study, "results/{dataset}/shards/" + split + "-{chunk}.tfrecord", [dataset])
-    ]
-
-
-def corpus_manifests(study: Study, corpus: str) -> list[str]:
-    """Manifests of the corpus's datasets."""
-    return manifests(study, study.corpora[corpus].datasets)
-
-
-def task_shards(study: Study, task: str) -> list[str]:
-    """All shards of the task's dataset."""
-    return shard_files(study, [study.tasks[task].dataset])
+def corpus_indexes(study: Study, corpus: str) -> list[str]:
+    """Shard indexes of the corpus's datasets."""
+    return [f"results/{dataset}/shards/index.json" for dataset in study.corpora[corpus].datasets]
 
 
 def step_names(study: Study, dataset: str) -> list[str]:

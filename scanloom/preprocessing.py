@@ -5,7 +5,6 @@ physical = slope * stored + intercept, per channel.
 """
 
 import json
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom import plugins
+from scanloom.atomic_files import whole_file
 from scanloom.readers._volume import Volume
 from scanloom.steps._scale import is_scaled
 
@@ -172,12 +172,8 @@ def _assert_alike(series_id: str, part: tuple, first: tuple, unit: str, channels
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """The arrays as an NPZ file that appears whole or not at all; same arrays, same bytes (numpy writes no time)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
+    with whole_file(path) as file:
         np.savez(file, **arrays)
-    os.replace(temporary, path)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

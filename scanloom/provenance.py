@@ -6,7 +6,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from scanloom.run_store import sha256_of, write_atomically
+from scanloom.atomic_files import write_text
+from scanloom.run_store import sha256_of
 
 PACKAGES = ("scanloom", "numpy", "pandas", "pydicom", "keras", "tensorflow-cpu", "jax", "scikit-learn", "snakemake")
 FRAMEWORK = ("keras", "numpy", "tensorflow-cpu", "jax")
@@ -53,4 +54,4 @@ def origin(rule: str, settings: dict, inputs: list, code: str) -> dict:
 
 def stamp(path, rule: str, settings: dict, inputs: list, code: str) -> None:
     """Write the origin of a result beside it, as JSON."""
-    write_atomically(Path(path), json.dumps(origin(rule, settings, inputs, code), indent=1))
+    write_text(Path(path), json.dumps(origin(rule, settings, inputs, code), indent=1))

@@ -6,10 +6,11 @@ A finished run is reused, an interrupted one goes on from its last checkpoint; b
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from scanloom.atomic_files import whole_file, write_text
 
 
 def fingerprint(job: dict) -> str:
@@ -43,16 +44,13 @@ class Run:
     def finish(self, names: list[str]) -> None:
         """Declare the results complete. Checkpoints are no longer needed and go."""
         files = {name: sha256_of(self.folder / name) for name in names}
-        write_atomically(self.folder / "finished.json", json.dumps(files, indent=1, sort_keys=True))
+        write_text(self.folder / "finished.json", json.dumps(files, indent=1, sort_keys=True))
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
     def publish(self, name: str, destination: Path) -> None:
         """Copy one result to where the workflow wants it."""
-        destination = Path(destination)
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        part = destination.with_name(destination.name + ".part")
-        shutil.copyfile(self.folder / name, part)
-        os.replace(part, destination)
+        with open(self.folder / name, "rb") as source, whole_file(destination) as copy:
+            shutil.copyfileobj(source, copy)
 
 
 def open_run(store: Path, job: dict) -> Run:
@@ -60,12 +58,5 @@ def open_run(store: Path, job: dict) -> Run:
     run = Run(Path(store) / fingerprint(job), fingerprint(job))
     run.folder.mkdir(parents=True, exist_ok=True)
     if not (run.folder / "job.json").exists():
-        write_atomically(run.folder / "job.json", json.dumps(job, indent=1, sort_keys=True))
+        write_text(run.folder / "job.json", json.dumps(job, indent=1, sort_keys=True))
     return run
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that it is either old or complete, never half."""
-    part = Path(path).with_name(Path(path).name + ".part")
-    part.write_text(text)
-    os.replace(part, path)

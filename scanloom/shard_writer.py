@@ -3,31 +3,16 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from scanloom import tfrecord_wire as wire
+from scanloom.atomic_files import whole_file
 from scanloom.identity import item_ids
 from scanloom.records import LITTLE_ENDIAN
 from scanloom.splits import SPLITS, assert_disjoint
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears at `path` when it is complete, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def items_of(images: pd.DataFrame, labels: list[str], rank: int) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from scanloom.explanation import explain, save
 from scanloom.masks import masks_of_series
 from scanloom.provenance import stamp
 from scanloom.records import open_shards
+from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
 from scanloom.training import limit_threads, make_deterministic
 
@@ -20,7 +21,7 @@ if __name__ == "__main__":
     from scanloom.lazy import keras
 
     params, given = snakemake.params, snakemake.input
-    shards = open_shards(given.manifests)
+    shards = open_shards(manifests_of(given.index))
     first_seed = [pd.read_parquet(path).query("seed == @params.first_seed") for path in given.predictions]
     models = [keras.models.load_model(path, compile=False) for path in given.models]
     masks = pd.read_parquet(given.masks)
@@ -47,4 +48,4 @@ if __name__ == "__main__":
     )
     save(explained, Path(snakemake.output.cases).parent)
     settings = {"explanation": params.explanation, "methods": params.methods, "first_seed": params.first_seed}
-    stamp(snakemake.output.origin, snakemake.rule, settings, [*given.predictions, *given.manifests], params.code)
+    stamp(snakemake.output.origin, snakemake.rule, settings, [*given.predictions, given.index], params.code)

@@ -11,30 +11,31 @@ from scanloom.finetuning import finetune
 from scanloom.provenance import framework_versions, stamp
 from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
+from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
 from scanloom.training import limit_threads
 from scanloom.view_pipeline import Pipeline
 
-PUBLISHED = {
-    "predictions": "predictions.parquet",
-    "selection": "selection.parquet",
-    "history": "history.parquet",
-    "model": "model.keras",
-}
+PUBLISHED = {name: f"{name}.parquet" for name in ("predictions", "selection", "history")} | {"model": "model.keras"}
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])
     params, method = snakemake.params, snakemake.wildcards.method
     fresh = plugins.load("methods", method).FRESH_PER_SEED
-    inputs = [*snakemake.input.manifests, snakemake.input.fraction, *([] if fresh else [snakemake.input.encoder])]
+    inputs = [snakemake.input.index, snakemake.input.fraction, *([] if fresh else [snakemake.input.encoder])]
     settings = {k: params[k] for k in ("label", "arm", "seeds", "encoder", "views", "seed", "code")}
-    named = {"kind": "finetune", "method": method, "fraction": snakemake.wildcards.fraction, "versions": framework_versions()}
+    named = {
+        "kind": "finetune",
+        "method": method,
+        "fraction": snakemake.wildcards.fraction,
+        "versions": framework_versions(),
+    }
     run = open_run(params.runs, named | settings | {"data": [sha256_of(path) for path in inputs]})
     if run.finished():
         print(f"run {run.fingerprint} is finished: reused")
     else:
         limit_threads(snakemake.threads)
-        shards = open_shards(snakemake.input.manifests)
+        shards = open_shards(manifests_of(snakemake.input.index))
         encoder = plugins.settings("encoders", params.encoder["name"], params.encoder["settings"])
         result = finetune(
             shards,

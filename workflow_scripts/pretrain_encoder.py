@@ -8,6 +8,7 @@ from scanloom.pretraining import Budget, pretrain
 from scanloom.provenance import framework_versions, stamp
 from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
+from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
 from scanloom.training import limit_threads
 
@@ -16,16 +17,21 @@ PUBLISHED = {"encoder": "encoder.keras", "history": "history.parquet", "run": "r
 if __name__ == "__main__":
     log_to(snakemake.log[0])
     params, method = snakemake.params, snakemake.wildcards.method
-    inputs = [*snakemake.input.manifests, snakemake.input.patients]
+    inputs = [*snakemake.input.indexes, snakemake.input.patients]
     settings = {key: params[key] for key in ("method", "budget", "encoder", "views", "seed", "code")}
-    job = {"kind": "pretrain", "name": method, "versions": framework_versions(), "data": [sha256_of(path) for path in inputs]}
+    job = {
+        "kind": "pretrain",
+        "name": method,
+        "versions": framework_versions(),
+        "data": [sha256_of(path) for path in inputs],
+    }
     run = open_run(params.runs, job | settings)
     if run.finished():
         print(f"run {run.fingerprint} is finished: reused")
     else:
         limit_threads(snakemake.threads)
         pretrain(
-            open_shards(snakemake.input.manifests, params.splits),
+            open_shards(manifests_of(*snakemake.input.indexes), params.splits),
             set(pd.read_parquet(snakemake.input.patients).patient_id),
             method=method,
             method_settings=params.method,

@@ -13,6 +13,7 @@ from scanloom.preprocessing import write_npz
 from scanloom.probing import probe
 from scanloom.provenance import stamp
 from scanloom.records import open_shards
+from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
 from scanloom.training import limit_threads, make_deterministic
 
@@ -23,7 +24,7 @@ if __name__ == "__main__":
     from scanloom.lazy import keras
 
     params, method = snakemake.params, snakemake.wildcards.method
-    shards = open_shards(snakemake.input.manifests)
+    shards = open_shards(manifests_of(snakemake.input.index))
     fresh = plugins.load("methods", method).FRESH_PER_SEED
     encoder_settings = plugins.settings("encoders", params.encoder["name"], params.encoder["settings"])
     embeddings = {}
@@ -48,5 +49,5 @@ if __name__ == "__main__":
     selection.to_parquet(snakemake.output.selection, index=False)
     write_npz(snakemake.output.embeddings, {"item_id": shards.table.item_id.to_numpy("U"), **embeddings})
     settings = {key: params[key] for key in ("label", "arm", "seeds", "encoder")}
-    inputs = [snakemake.input.encoder, *snakemake.input.manifests, *snakemake.input.fractions]
+    inputs = [snakemake.input.encoder, snakemake.input.index, *snakemake.input.fractions]
     stamp(snakemake.output.origin, snakemake.rule, settings, inputs, params.code)

@@ -12,13 +12,13 @@ def study(root):
 
 
 def test_a_study_is_hundreds_of_jobs_at_most_never_one_per_image(study):
-    files = planning.manifests(study, study.datasets) + planning.prediction_stems(study)
+    files = planning.chunk_names(study) + planning.prediction_stems(study)
     assert len(files) == study.chunks + len(study.pretraining.methods) * (1 + len(study.fractions))
 
 
 def test_corpus_reads_training_shards_alone_where_a_task_measures(study):
     assert planning.corpus_splits(study, "heads") == {"phantom": ["train"]}
-    assert all("/train-" in file for file in planning.corpus_shards(study, "heads"))
+    assert planning.corpus_indexes(study, "heads") == ["results/phantom/shards/index.json"]
 
 
 def test_references_are_the_methods_that_use_labels(study):

@@ -114,7 +114,7 @@ def test_tables_have_the_contract_columns_and_probabilities_sum_to_one():
     features = features_for(table, random, "kind")
     table.loc[0, "kind"] = np.nan
     predictions, selection = probe(lambda s: features, table, {1.0: everyone(table)}, THREE, "m", Frozen(), [0])
-    ids = ["item_id", "series_id", "patient_id", "site", "label"]
+    ids = ["item_id", "series_id", "patient_id", "label"]
     assert list(predictions) == ["method", "schedule", "fraction", "seed", "split", *ids, "p0", "p1", "p2"]
     assert list(selection) == [
         *("method", "schedule", "fraction", "seed", "candidate", "learning_rate", "l2", "updates"),

@@ -154,7 +154,7 @@ def test_the_same_input_gives_the_same_bytes_in_any_order(tmp_path):
     second = write(tmp_path / "b", preprocessed, table.sample(frac=1, random_state=0))
     for path in first.parent.iterdir():
         assert path.read_bytes() == (second.parent / path.name).read_bytes()
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_manifest_counts_and_checks(tmp_path):

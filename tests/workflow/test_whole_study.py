@@ -88,6 +88,7 @@ WITHOUT_TENSORFLOW = [
     "split_patients",
     "preprocess_chunk",
     "shard_chunk",
+    "index_shards",
     "audit_leakage",
     "sample_contact_sheet",
     "list_corpus",
