@@ -13,7 +13,8 @@ def check(study: Study, datasets: dict[str, DatasetFile]) -> None:
     """Raise ConfigError listing every problem that configuration, dataset files and label tables show."""
     problems = []
     for name, dataset in datasets.items():
-        problems += [f"datasets/{name}.yaml: {problem}" for problem in _dataset_problems(dataset)]
+        measured = {task.label for task in study.tasks.values() if task.dataset == name}
+        problems += [f"datasets/{name}.yaml: {problem}" for problem in _dataset_problems(dataset, measured)]
     for name, task in study.tasks.items():
         columns = datasets[task.dataset].labels.columns
         if task.label not in columns:
@@ -40,7 +41,7 @@ def _method_problems(study: Study, datasets: dict[str, DatasetFile]) -> list[str
     return problems
 
 
-def _dataset_problems(dataset: DatasetFile) -> list[str]:
+def _dataset_problems(dataset: DatasetFile, measured: set[str]) -> list[str]:
     source = plugins.load("sources", dataset.source.name)
     settings = plugins.settings("sources", dataset.source.name, dataset.source.settings)
     problems = list(source.check(settings))
@@ -57,7 +58,7 @@ def _dataset_problems(dataset: DatasetFile) -> list[str]:
         return [f"label table {table} not found (labels.table is relative to the dataset's root)"]
     rows = _read(table)
     problems = _absent(needed, list(rows[0]) if rows else [], str(table))
-    return problems or _label_problems(dataset, table, rows)
+    return problems or _label_problems(dataset, table, rows, measured)
 
 
 def _needed_columns(dataset: DatasetFile) -> list[str]:
@@ -85,8 +86,8 @@ def _read(table: Path) -> list[dict]:
         return list(csv.DictReader(file, delimiter=delimiter))
 
 
-def _label_problems(dataset: DatasetFile, table: Path, rows: list[dict]) -> list[str]:
-    """Empty classes, unknown values, and groups that an official split tears apart."""
+def _label_problems(dataset: DatasetFile, table: Path, rows: list[dict], measured: set[str]) -> list[str]:
+    """Empty classes of labels that tasks measure, unknown values, and groups that an official split tears apart."""
     problems = []
     group = dataset.group if dataset.group not in (None, "patient_id") else None
     unit = group or dataset.labels.key or dataset.labels.join
@@ -106,7 +107,7 @@ def _label_problems(dataset: DatasetFile, table: Path, rows: list[dict]) -> list
                 f"{table}: column '{column}' holds {', '.join(map(repr, sorted(unknown)[:5]))}, which is no class of "
                 f"{label.classes}; map raw values with labels.columns.{column}.values"
             )
-        for index, members in units.items():
+        for index, members in units.items() if column in measured else ():
             if len(members) < SMALLEST_CLASS:
                 problems.append(
                     f"{table}: class '{label.classes[index]}' of '{column}' has {len(members)} {unit}s; at least "
