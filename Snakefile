@@ -41,7 +41,7 @@ rule all:
 
 rule rescan:
     input:
-        collect("results/{dataset}/catalogue.parquet", dataset=study.datasets),
+        collect("results/{dataset}/splits.parquet", dataset=study.datasets),
 
 
 onerror:

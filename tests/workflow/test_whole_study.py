@@ -17,7 +17,11 @@ from scanloom import plugins
 
 
 def digests(folder, pattern):
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob(pattern)}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.glob(pattern)
+        if p.is_file()
+    }
 
 
 def identifiers(scans) -> set[bytes]:
