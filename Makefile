@@ -28,6 +28,7 @@ lint: .venv/ready
 
 bench: .venv/ready
 	for script in benchmarks/[a-z]*.py; do $(PYTHON) $$script --json benchmarks/results/$$(basename $$script .py).json || exit 1; done
+	$(PYTHON) benchmarks/_results_page.py
 
 schemas: .venv/ready
 	$(PYTHON) -m scanloom.config_reference
