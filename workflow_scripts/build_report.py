@@ -16,5 +16,5 @@ if __name__ == "__main__":
         Path(params.benchmarks).rglob("*.tsv"),
     )
     page = snakemake.output.page
-    done = build_report(tables, params.study["report"]["sections"], page, Path(snakemake.output.figures[0]).parent)
+    done = build_report(tables, params.study["report"]["sections"], page, Path(snakemake.output.figures))
     print(f"{page}: {done['bytes'] / 1e6:.1f} MB, sections {', '.join(done['sections'])}")

@@ -116,6 +116,19 @@ def test_evaluation_setting_trains_nothing(workflow):
         workflow.study["evaluation"]["resamples"] = 200
 
 
+def test_another_study_in_the_same_folder_makes_its_own_report(workflow):
+    """results/report.html has one name for all studies: it must not be taken for another study's."""
+    workflow.study["tasks"] = {"haemorrhage": workflow.study["tasks"]["bleed"]}
+    workflow.write_study()
+    try:
+        planned = workflow.planned()
+        assert planned["build_report"] == 1
+        assert planned["evaluate_task"] == 1
+        assert "pretrain_encoder" not in planned
+    finally:
+        workflow.study["tasks"] = {"bleed": workflow.study["tasks"]["haemorrhage"]}
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
