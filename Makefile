@@ -41,9 +41,10 @@ clean:
 	rm -rf results logs .snakemake
 
 # Bytecode is compiled at install: every step is a new process, and parsing TensorFlow afresh costs 10 s each time.
-.venv/ready: requirements.lock | $(UV)
+.venv/ready: requirements.lock pyproject.toml | $(UV)
 	test -x $(PYTHON) || $(UV) venv --quiet .venv
 	$(UV) pip sync --quiet --python $(PYTHON) --require-hashes --compile-bytecode requirements.lock
+	$(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	touch $@
 
 .venv-jax/ready: requirements-jax.lock | $(UV)
