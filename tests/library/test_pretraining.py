@@ -50,11 +50,16 @@ def test_a_run_leaves_encoder_history_facts_and_tensorboard_log(barlow):
     assert not same(start, weights_of(folder))
 
 
-def test_kill_9_at_any_step_and_a_second_start_reach_the_same_bits(barlow, tmp_path):
-    folder = tmp_path / "killed"
-    command = [sys.executable, tiny.__file__, "barlow_twins", str(folder)]
+def pretraining_command(folder, *slow_s: str) -> dict:
+    """Arguments of Popen for a pretraining of the tiny corpus in a process of its own."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    process = subprocess.Popen([*command, "0.2"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return {"args": [sys.executable, tiny.__file__, "barlow_twins", str(folder), *slow_s], "env": environment}
+
+
+def kill_after_a_checkpoint(folder) -> None:
+    """Start a slowed-down pretraining in `folder` and kill it between two checkpoints."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(**pretraining_command(folder, "0.2"), **quiet)
     state = folder / "checkpoints" / "state.npz"
     deadline = time.monotonic() + 300
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -64,11 +69,33 @@ def test_kill_9_at_any_step_and_a_second_start_reach_the_same_bits(barlow, tmp_p
     assert process.wait() == -signal.SIGKILL, "the training ended before it could be killed"
     assert 0 < int(np.load(state)["step"]) < 24
     assert not (folder / "encoder.keras").exists()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    assert same(weights_of(folder), weights_of(barlow[0]))
-    resumed, whole = (pd.read_parquet(f / "history.parquet") for f in (folder, barlow[0]))
+
+
+def assert_same_run(one, other) -> None:
+    assert same(weights_of(one), weights_of(other))
+    histories = [pd.read_parquet(f / "history.parquet") for f in (one, other)]
     columns = ["step", "loss", "learning_rate", "embedding_std", "rankme"]
-    pd.testing.assert_frame_equal(resumed[columns], whole[columns], check_exact=True)
+    pd.testing.assert_frame_equal(*[history[columns] for history in histories], check_exact=True)
+
+
+def test_kill_9_at_any_step_and_a_second_start_reach_the_same_bits(barlow, tmp_path):
+    kill_after_a_checkpoint(tmp_path / "killed")
+    subprocess.run(**pretraining_command(tmp_path / "killed"), check=True, capture_output=True)
+    assert_same_run(tmp_path / "killed", barlow[0])
+
+
+@pytest.mark.slow
+def test_the_same_bits_where_xla_was_chosen(tmp_path):
+    """XLA rules TensorFlow's op determinism out, so the promise rests on XLA's own order of additions."""
+    for name in ("killed", "whole"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        choice = {"jit_compile": True, "graph_s": 1.0, "xla_s": 0.5}
+        (tmp_path / name / "checkpoints" / "jit.json").write_text(json.dumps(choice))
+    kill_after_a_checkpoint(tmp_path / "killed")
+    for name in ("killed", "whole"):
+        subprocess.run(**pretraining_command(tmp_path / name), check=True, capture_output=True)
+        assert json.loads((tmp_path / name / "run.json").read_text())["jit"]["jit_compile"] is True
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
 def test_supervised_uses_only_images_with_the_label(tmp_path):
