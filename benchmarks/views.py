@@ -1,12 +1,12 @@
 """Two random views of every image of a batch, against a tf.data pipeline that maps tf.image operations over images.
 
-Per view: random resized crop, flip, brightness and contrast, Gaussian blur with probability one half; uint8 images in,
-two float32 views in [0, 1] out, of the same size. Ours is what a training step does: `Pipeline.draw` on the host
-(counted, though in training it runs in another thread) and `Pipeline.apply` on the batch, in a plain tf.function and
-under XLA (training measures whole updates both ways and takes the faster, so both count). The peer draws and applies
-in a parallel map, batches and prefetches. First, both are given the same parameters and must make the same views, up
-to the border: there the peer repeats the box's outermost pixels and pads the blur with zeros. Times are wall times per
-image with its two views.
+Per view: random resized crop, flip, Gaussian blur with probability one half, brightness and contrast, in the order of
+config.yaml; uint8 images in, two float32 views in [0, 1] out, of the same size. Ours is what a training step does:
+`Pipeline.draw` on the host (counted, though in training it runs in another thread) and `Pipeline.apply` on the batch,
+in a plain tf.function and under XLA (training measures whole updates both ways and takes the faster, so both count).
+The peer draws and applies in a parallel map, batches and prefetches. First, both are given the same parameters and
+must make the same views, up to the border: there the peer repeats the box's outermost pixels and pads the blur with
+zeros. Times are wall times per image with its two views.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from _measure import compared, interleaved, run
 from _synthetic import images_of
 
 GOAL = 2.0
-VIEWS = [("random_resized_crop", {}), ("flip", {}), ("brightness_contrast", {"p": 1.0}), ("gaussian_blur", {})]
+VIEWS = [("random_resized_crop", {}), ("flip", {}), ("gaussian_blur", {}), ("brightness_contrast", {"p": 1.0})]
 TAPS = {48: 7, 64: 7, 128: 13}
 """Width of the peer's blur, a tenth of the image as SimCLR has it."""
 
@@ -79,8 +79,6 @@ def tf_view(image, box, flipped, brightness, contrast, sigma, blurred, taps: int
     size, channels = image.shape[0], image.shape[-1]
     view = tf.image.resize(tf.slice(image, [box[0], box[1], 0], [box[2], box[3], -1]), (size, size)) / 255.0
     view = tf.cond(flipped, lambda: tf.image.flip_left_right(view), lambda: view)
-    view = tf.image.adjust_brightness(tf.image.adjust_contrast(view, contrast), brightness)
-    view = tf.clip_by_value(view, 0.0, 1.0)
 
     def blur():
         place = tf.range(-(taps // 2), taps // 2 + 1, dtype=tf.float32)
@@ -89,7 +87,9 @@ def tf_view(image, box, flipped, brightness, contrast, sigma, blurred, taps: int
         once = tf.nn.depthwise_conv2d(view[None], weights[:, None, :, None], (1, 1, 1, 1), "SAME")
         return tf.nn.depthwise_conv2d(once, weights[None, :, :, None], (1, 1, 1, 1), "SAME")[0]
 
-    return tf.cond(blurred, blur, lambda: view)
+    view = tf.cond(blurred, blur, lambda: view)
+    view = tf.image.adjust_brightness(tf.image.adjust_contrast(view, contrast), brightness)
+    return tf.clip_by_value(view, 0.0, 1.0)
 
 
 def tf_image_views(stored: np.ndarray, batch: int, taps: int):
@@ -138,13 +138,13 @@ def check_equal(stored: np.ndarray, size: int) -> None:
     ours = np.asarray(pipeline.apply(tf.constant(to_unit(stored)), draws))
     border, wide = 8 if size >= 64 else 6, 2 * 8 + 1
     for i, image in enumerate(stored):
-        sigma = draws["3.gaussian_blur.sigma_px"][i]
+        sigma = draws["2.gaussian_blur.sigma_px"][i]
         peer = tf_view(
             tf.constant(image),
             tf.constant([*start[i], *extent[i]]),
             tf.constant(bool(draws["1.flip.flipped"][i, 0])),
-            draws["2.brightness_contrast.brightness"][i],
-            draws["2.brightness_contrast.contrast"][i],
+            draws["3.brightness_contrast.brightness"][i],
+            draws["3.brightness_contrast.contrast"][i],
             sigma,
             tf.constant(bool(sigma > 0.05)),
             wide,

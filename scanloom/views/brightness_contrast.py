@@ -28,5 +28,7 @@ def apply(images, draws: dict, settings: Settings):
     ops = keras.ops
     ones = (-1,) + (1,) * (len(images.shape) - 1)
     mean = ops.mean(images, axis=tuple(range(1, len(images.shape))), keepdims=True)
-    shift = mean + ops.reshape(draws["brightness"], ones)
-    return ops.clip((images - mean) * ops.reshape(draws["contrast"], ones) + shift, 0.0, 1.0)
+    contrast = ops.reshape(draws["contrast"], ones)
+    # (image - mean) * contrast + mean + brightness, with what is one number per image added up first.
+    shift = mean * (1.0 - contrast) + ops.reshape(draws["brightness"], ones)
+    return ops.clip(images * contrast + shift, 0.0, 1.0)
