@@ -1,4 +1,6 @@
-"""How the draws of a method's branches share one batch dict."""
+"""How the draws of a method's branches, and its own, share one batch dict."""
+
+METHOD_PREFIX = "method:"
 
 
 def branch_prefix(branch: int) -> str:
@@ -8,5 +10,13 @@ def branch_prefix(branch: int) -> str:
 
 def of_branch(batch: dict, branch: int) -> dict:
     """The draws of one branch, without their prefix."""
-    prefix = branch_prefix(branch)
+    return _below(batch, branch_prefix(branch))
+
+
+def of_method(batch: dict) -> dict:
+    """The method's own draws, without their prefix."""
+    return _below(batch, METHOD_PREFIX)
+
+
+def _below(batch: dict, prefix: str) -> dict:
     return {key.removeprefix(prefix): value for key, value in batch.items() if key.startswith(prefix)}

@@ -25,16 +25,16 @@ def load_state(path: Path, model) -> int:
         return _assign(path, stored, model)
 
 
-def save_checkpoint(path: Path, model, step: int, rows: list[dict], losses: list[float]) -> None:
-    """The state, the history so far and the losses of the interval under way."""
-    _write(path, model, step, {"rows": np.array(json.dumps(rows)), "losses": np.array(losses, np.float64)})
+def save_checkpoint(path: Path, model, step: int, rows: list[dict], logs: list[dict[str, float]]) -> None:
+    """The state, the history so far and what the updates of the interval under way reported."""
+    _write(path, model, step, {"rows": np.array(json.dumps(rows)), "logs": np.array(json.dumps(logs))})
 
 
-def load_checkpoint(path: Path, model) -> tuple[int, list[dict], list[float]]:
-    """(updates done, history rows, losses of the interval under way) of `save_checkpoint`; the model gets its state."""
+def load_checkpoint(path: Path, model) -> tuple[int, list[dict], list[dict[str, float]]]:
+    """(updates done, history rows, logs of the interval under way) of `save_checkpoint`; the model gets its state."""
     with np.load(path) as stored:
         step = _assign(path, stored, model)
-        return step, json.loads(str(stored["rows"])), [float(loss) for loss in stored["losses"]]
+        return step, json.loads(str(stored["rows"])), json.loads(str(stored["logs"]))
 
 
 def _variables(model) -> dict[str, object]:

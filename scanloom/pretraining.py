@@ -1,11 +1,9 @@
 """Pretraining: an encoder trained by one method on a corpus, watched for collapse, resumable to the same bits."""
 
-import functools
 import json
 import logging
 import math
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,14 +11,15 @@ import numpy as np
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.branches import branch_prefix
+from scanloom.alternating import players_of
 from scanloom.intensity import to_unit
 from scanloom.lazy import keras
+from scanloom.method_batches import batches
 from scanloom.monitors import embedding_std, rankme
 from scanloom.optimizers import adamw
 from scanloom.schedules import cosine
 from scanloom.stateless_random import keys_of, permutation
-from scanloom.training import COLUMNS, make_deterministic, remembered_jit, train_steps
+from scanloom.training import make_deterministic, remembered_jit, train_steps
 from scanloom.view_pipeline import Pipeline
 
 MONITOR_IMAGES = 512
@@ -77,27 +76,32 @@ def pretrain(
     if len(rows) < budget.batch:
         raise ValueError(f"a batch of {budget.batch} images is larger than the corpus ({len(rows)} usable images)")
 
-    def make_encoder():
-        return encoder_plugin.build(encoder_checked, image_shape, seed)
+    def make_encoder(shape: tuple[int, ...] = image_shape):
+        return encoder_plugin.build(encoder_checked, shape, seed)
 
     monitored = _monitored_images(shards, rows, keys, seed, budget.batch)
     choice = {"jit_compile": None, "graph_s": None, "xla_s": None}
     if plugin.TRAINS:
         pipeline = Pipeline(views, image_shape)
         classes = None if labels is None else int(labels.max()) + 1
-        batch_at = batches(shards, rows, keys, labels, pipeline, plugin.BRANCHES, budget.batch, seed)
+        amounts = {"batch": budget.batch, "updates": budget.updates, "seed": seed}
+        batch_at = batches(shards, rows, keys, labels, plugin, checked, pipeline, **amounts)
+        # Methods that look at parts of an image train the encoder at the parts' size.
+        trained_shape = plugin.encoder_shape(checked, image_shape) if hasattr(plugin, "encoder_shape") else image_shape
 
         def make_model(jit_compile: bool):
-            model = plugin.build(make_encoder(), checked, pipeline, seed, classes)
-            model.compile(optimizer=adamw(model, budget.weight_decay), jit_compile=jit_compile)
+            model = plugin.build(make_encoder(trained_shape), checked, pipeline, seed, classes)
+            for player in players_of(model):
+                player.compile(optimizer=adamw(player, budget.weight_decay), jit_compile=jit_compile)
             return model
 
         choice = remembered_jit(folder / "checkpoints", make_model, batch_at, budget.updates)
         if not choice["jit_compile"]:
             make_deterministic()
         model = make_model(choice["jit_compile"])
-        trained = model.encoder
-        history = _train(model, batch_at, budget, monitored, folder, f"{method} on {len(rows)} images")
+        trained = model.encoder if trained_shape == image_shape else make_encoder()
+        label = f"{method} on {len(rows)} images"
+        history = _train(model, trained, batch_at, budget, monitored, folder, label)
     else:
         trained = make_encoder()
         row = {"step": 0, "loss": math.nan, "learning_rate": 0.0, "images_per_s": math.nan, "wait_share": 0.0}
@@ -121,40 +125,6 @@ def pretrain(
     )
 
 
-def batches(
-    shards,
-    rows: np.ndarray,
-    keys: np.ndarray,
-    labels: np.ndarray | None,
-    pipeline: Pipeline,
-    branches: int,
-    batch: int,
-    seed: int,
-) -> Callable[[int], dict[str, np.ndarray]]:
-    """step -> batch dict: "images", the draws of every branch, and "labels" where there are labels.
-
-    An epoch is a permutation of the rows, cut into whole batches; the remainder waits for the next epoch's order.
-    """
-    per_epoch = len(rows) // batch
-
-    @functools.lru_cache(maxsize=2)
-    def order(epoch: int) -> np.ndarray:
-        return permutation(seed, epoch, keys)
-
-    def batch_at(step: int) -> dict[str, np.ndarray]:
-        epoch, position = divmod(step, per_epoch)
-        chosen = order(epoch)[position * batch : (position + 1) * batch]
-        made = {"images": shards.images(rows[chosen])}
-        for branch in range(branches):
-            draws = pipeline.draw(seed, branch, epoch, keys[chosen])
-            made |= {branch_prefix(branch) + name: values for name, values in draws.items()}
-        if labels is not None:
-            made["labels"] = labels[chosen]
-        return made
-
-    return batch_at
-
-
 def monitor(encoder, images: list[np.ndarray]) -> dict:
     """embedding_std, rankme and collapsing of the features of `images` (stored integers) in inference mode."""
     features = np.concatenate([np.asarray(encoder.predict_on_batch(to_unit(part))) for part in images])
@@ -163,8 +133,12 @@ def monitor(encoder, images: list[np.ndarray]) -> dict:
     return {"embedding_std": std, "rankme": rank, "collapsing": bool(collapsing)}
 
 
-def _train(model, batch_at, budget: Budget, monitored, folder: Path, label: str) -> pd.DataFrame:
-    """The history; scalars go to TensorBoard and a lasting collapse to the log while it runs."""
+def _train(model, trained, batch_at, budget: Budget, monitored, folder: Path, label: str) -> pd.DataFrame:
+    """The history; scalars go to TensorBoard and a lasting collapse to the log while it runs.
+
+    trained: the encoder at the images' size, which at every interval gets the weights of the model's where that has
+    another size.
+    """
     from tensorboardX import SummaryWriter
 
     in_a_row = 0
@@ -172,9 +146,12 @@ def _train(model, batch_at, budget: Budget, monitored, folder: Path, label: str)
 
         def on_interval(step: int, row: dict) -> dict:
             nonlocal in_a_row
-            extra = monitor(model.encoder, monitored)
-            for name in (*COLUMNS[1:], "embedding_std", "rankme"):
-                board.add_scalar(name, (row | extra)[name], step)
+            if trained is not model.encoder:
+                trained.set_weights(model.encoder.get_weights())
+            extra = monitor(trained, monitored)
+            for name, value in (row | extra).items():
+                if name not in ("step", "collapsing"):
+                    board.add_scalar(name, value, step)
             in_a_row = in_a_row + 1 if extra["collapsing"] else 0
             if in_a_row == COLLAPSED_INTERVALS:
                 log.warning(
@@ -186,7 +163,7 @@ def _train(model, batch_at, budget: Budget, monitored, folder: Path, label: str)
                 )
             return extra
 
-        return train_steps(
+        history = train_steps(
             model,
             batch_at,
             cosine(budget.learning_rate, budget.updates, budget.warmup_updates),
@@ -197,6 +174,9 @@ def _train(model, batch_at, budget: Budget, monitored, folder: Path, label: str)
             interval=budget.interval,
             label=label,
         )
+    if trained is not model.encoder:
+        trained.set_weights(model.encoder.get_weights())
+    return history
 
 
 def _assert_allowed(table: pd.DataFrame, allowed: set[str]) -> None:

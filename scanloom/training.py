@@ -58,7 +58,8 @@ def train_steps(
     """History of a training of `steps` updates: one row per `interval` updates (and one for a shorter last interval).
 
     Columns: step (updates done), loss (mean over the interval), learning_rate (of the interval's last update),
-    images_per_s, wait_share (share of the interval spent waiting for data), and what `on_interval(step, row)` returned.
+    images_per_s, wait_share (share of the interval spent waiting for data), the means of whatever else the model's
+    metrics report, and what `on_interval(step, row)` returned.
 
     model: a compiled keras.Model whose loss is in `compute_loss`. `batch_at(step)` for step 0..steps-1 must be a pure
     function of the step; it runs in one other thread, ahead of the training. With `checkpoint_folder` the state is
@@ -69,13 +70,13 @@ def train_steps(
         raise ValueError(f"steps ({steps}) and interval ({interval}) must be at least 1")
     _build(model, batch_at)
     checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / "state.npz"
-    first, rows, losses = load_checkpoint(checkpoint, model) if checkpoint and checkpoint.exists() else (0, [], [])
+    first, rows, logs = load_checkpoint(checkpoint, model) if checkpoint and checkpoint.exists() else (0, [], [])
     if first > steps:
         raise ValueError(f"the checkpoint in {checkpoint_folder} is at update {first}, beyond the {steps} asked for")
 
     def save(step: int) -> None:
         if checkpoint:
-            save_checkpoint(checkpoint, model, step, rows, losses)
+            save_checkpoint(checkpoint, model, step, rows, logs)
 
     saved_at = first if checkpoint and checkpoint.exists() else -1
     clock = _Clock()
@@ -86,10 +87,12 @@ def train_steps(
             images = len(next(iter(batch.values())))
             learning_rate = float(learning_rate_at(step))
             model.optimizer.learning_rate = learning_rate
-            loss = float(model.train_on_batch(batch, return_dict=True)["loss"])
-            if not np.isfinite(loss):
-                raise FloatingPointError(f"loss is {loss} at update {step + 1} (learning rate {learning_rate:g})")
-            losses.append(loss)
+            made = {name: float(value) for name, value in model.train_on_batch(batch, return_dict=True).items()}
+            if not np.isfinite(made["loss"]):
+                raise FloatingPointError(
+                    f"loss is {made['loss']} at update {step + 1} (learning rate {learning_rate:g})"
+                )
+            logs.append(made)
             clock.images += images
             done = step + 1
             if progress.total is None:
@@ -97,10 +100,11 @@ def train_steps(
                 progress.update(step * images)
             progress.update(images)
             if done % interval == 0 or done == steps:
-                row = {"step": done, "loss": float(np.mean(losses)), "learning_rate": learning_rate, **clock.read()}
+                means = _means(logs)
+                row = {"step": done, "loss": means.pop("loss"), "learning_rate": learning_rate, **clock.read(), **means}
                 row |= (on_interval(done, row) or {}) if on_interval else {}
                 rows.append(row)
-                losses.clear()
+                logs.clear()
                 clock = _Clock()
             if stopped.is_set() or done == steps or (checkpoint_every and done % checkpoint_every == 0):
                 save(done)
@@ -110,6 +114,12 @@ def train_steps(
     if saved_at != steps:
         save(steps)
     return pd.DataFrame(rows, columns=None if rows else COLUMNS)
+
+
+def _means(logs: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each number over the updates that reported it."""
+    names = sorted({name for log in logs for name in log})
+    return {name: float(np.mean([log[name] for log in logs if name in log])) for name in names}
 
 
 def choose_jit(make_model: Callable, batch_at: Callable[[int], dict], steps: int | None = None) -> dict:

@@ -33,5 +33,5 @@ class ViewModel(keras.Model):
         return [self.head(self.encoder(view, training=training), training=training) for view in views]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        outputs = [keras.ops.cast(output, "float32") for output in y_pred]
+        outputs = keras.tree.map_structure(lambda output: keras.ops.cast(output, "float32"), y_pred)
         return self._loss_of(outputs, x)

@@ -14,12 +14,12 @@ the same for both branches (the paper's second branch blurs less and solarises).
 from pydantic import BaseModel, ConfigDict, Field
 
 from scanloom.lazy import keras
+from scanloom.methods._projector import EPSILON, projector
 
 TRAINS = True
 USES_LABELS = False
 FRESH_PER_SEED = False
 BRANCHES = 2
-EPSILON = 1e-5
 
 
 class Settings(BaseModel):
@@ -50,19 +50,6 @@ def barlow_loss(z1, z2, off_diagonal_weight: float):
     identity = ops.eye(dimensions)
     weights = identity + off_diagonal_weight * (1.0 - identity)
     return ops.sum(weights * ops.square(correlation - identity))
-
-
-def projector(features: int, sizes: tuple[int, ...], seed: int):
-    """Dense-BN-ReLU for each size but the last, then Dense without bias."""
-    from scanloom.initial_weights import initialise
-
-    inputs = x = keras.Input((features,), name="features")
-    for i, size in enumerate(sizes[:-1], start=1):
-        x = keras.layers.Dense(size, use_bias=False, name=f"projector_dense{i}")(x)
-        x = keras.layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, name=f"projector_norm{i}")(x)
-        x = keras.layers.Activation("relu", name=f"projector_relu{i}")(x)
-    x = keras.layers.Dense(sizes[-1], use_bias=False, name="embedding")(x)
-    return initialise(keras.Model(inputs, x, name="projector"), seed)
 
 
 def _normalised(z):

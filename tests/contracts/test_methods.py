@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scanloom import plugins
-from scanloom.branches import branch_prefix
+from scanloom.method_batches import draws
 from scanloom.optimizers import adamw
 from scanloom.stateless_random import keys_of
 from scanloom.view_pipeline import Pipeline
@@ -15,11 +15,10 @@ NEEDED = {"supervised": {"label": "level"}}
 SHAPE = (16, 16, 1)
 
 
-def batch_of(module, pipeline):
+def batch_of(module, settings, pipeline):
     batch = {"images": np.random.default_rng(0).integers(0, 256, (8, *SHAPE), np.uint8)}
-    for branch in range(module.BRANCHES):
-        draws = pipeline.draw(1, branch, 0, keys_of(range(8)))
-        batch |= {branch_prefix(branch) + name: values for name, values in draws.items()}
+    batch |= draws(module, settings, pipeline, 1, 0, keys_of(range(8)))
+    batch |= {"step": np.zeros(8, np.int32), "progress": np.zeros(8, np.float32)}
     if module.USES_LABELS:
         batch["labels"] = np.arange(8, dtype=np.int32) % 3
     return batch
@@ -50,9 +49,9 @@ def test_one_step_gives_a_finite_loss_and_moves_the_encoder(name):
     model = module.build(encoder, settings, pipeline, 0, 3)
     assert model.encoder is encoder
     model.compile(optimizer=adamw(model, 0.0), jit_compile=False)
-    model.optimizer.learning_rate = 0.01
+    model.optimizer.learning_rate = 0.001
     before = encoder.get_weights()
-    batch = batch_of(module, pipeline)
+    batch = batch_of(module, settings, pipeline)
     losses = [float(model.train_on_batch(batch, return_dict=True)["loss"]) for _ in range(8)]
     assert np.isfinite(losses).all()
     assert min(losses[1:]) < losses[0]

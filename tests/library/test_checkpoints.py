@@ -27,9 +27,9 @@ def test_state_holds_weights_and_optimizer_to_the_bit(tmp_path):
 
 
 def test_history_and_pending_losses_come_back_to_the_bit(tmp_path):
-    rows, losses = [{"step": 2, "loss": 0.1 + 0.2, "collapsing": False}], [1 / 3, 2 / 3]
-    save_checkpoint(tmp_path / "s.npz", trained(), 3, rows, losses)
-    assert load_checkpoint(tmp_path / "s.npz", trained()) == (3, rows, losses)
+    rows, logs = [{"step": 2, "loss": 0.1 + 0.2, "collapsing": False}], [{"loss": 1 / 3}, {"loss": 2 / 3, "kl": 0.1}]
+    save_checkpoint(tmp_path / "s.npz", trained(), 3, rows, logs)
+    assert load_checkpoint(tmp_path / "s.npz", trained()) == (3, rows, logs)
 
 
 def test_a_checkpoint_of_another_model_is_refused_before_anything_is_assigned(tmp_path):

@@ -15,6 +15,8 @@ import tiny_corpus as tiny
 
 from scanloom import pretraining
 from scanloom.encoders import resnet
+from scanloom.method_batches import batches
+from scanloom.methods import barlow_twins
 from scanloom.stateless_random import keys_of
 from scanloom.view_pipeline import Pipeline
 
@@ -135,12 +137,13 @@ def test_every_image_is_seen_once_per_epoch_in_another_order():
     corpus._images = np.arange(48, dtype=np.uint8).reshape(48, 1, 1, 1)
     keys = keys_of(corpus.table["item_id"])
     pipeline = Pipeline([("flip", {})], (1, 1, 1))
-    batch_at = pretraining.batches(corpus, np.arange(48), keys, None, pipeline, 2, 16, seed=1)
+    settings = barlow_twins.Settings()
+    batch_at = batches(corpus, np.arange(48), keys, None, barlow_twins, settings, pipeline, batch=16, updates=6, seed=1)
     epochs = [np.concatenate([batch_at(3 * e + i)["images"].ravel() for i in range(3)]) for e in range(3)]
     assert all(sorted(epoch) == list(range(48)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
     first = batch_at(0)
-    assert set(first) == {"images", "branch0:0.flip.flipped", "branch1:0.flip.flipped"}
+    assert set(first) == {"images", "step", "progress", "branch0:0.flip.flipped", "branch1:0.flip.flipped"}
     assert not np.array_equal(first["branch0:0.flip.flipped"], first["branch1:0.flip.flipped"])
 
 
