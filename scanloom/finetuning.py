@@ -34,6 +34,7 @@ from scanloom.heads import classifier, head_of, softmax
 from scanloom.intensity import to_unit
 from scanloom.labelled_batches import DRAW, labelled_batches
 from scanloom.lazy import keras
+from scanloom.model_files import save_model
 from scanloom.optimizers import adamw
 from scanloom.schedules import constant, cosine
 from scanloom.training import make_deterministic, remembered_jit, train_steps
@@ -181,9 +182,7 @@ class _Trainer:
         network = self._new_network(0) if self.network is None else self.network
         set_frozen(network, False)
         network.set_weights(weights)
-        part = path.with_name("part.keras")
-        network.save(part)
-        os.replace(part, path)
+        save_model(network, path)
 
     def _new_network(self, seed: int):
         """A head at zero on the arm's encoder: built from the seed, then filled from its file where it has one."""

@@ -15,6 +15,7 @@ from scanloom.alternating import players_of
 from scanloom.intensity import to_unit
 from scanloom.lazy import keras
 from scanloom.method_batches import batches
+from scanloom.model_files import save_model
 from scanloom.monitors import embedding_std, rankme
 from scanloom.optimizers import adamw
 from scanloom.schedules import cosine
@@ -219,8 +220,7 @@ def _save(folder: Path, encoder, history: pd.DataFrame, about: dict) -> dict:
         "collapsed": bool(about["trains"] and len(last) == COLLAPSED_INTERVALS and last["collapsing"].all()),
         "final_loss": None if math.isnan(history["loss"].iloc[-1]) else float(history["loss"].iloc[-1]),
     }
-    encoder.save(folder / "encoder.part.keras")
-    os.replace(folder / "encoder.part.keras", folder / "encoder.keras")
+    save_model(encoder, folder / "encoder.keras")
     history.to_parquet(folder / "history.part", index=False)
     os.replace(folder / "history.part", folder / "history.parquet")
     (folder / "run.part").write_text(json.dumps(about, indent=1, sort_keys=True))
