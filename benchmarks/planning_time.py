@@ -75,7 +75,7 @@ def write_catalogue(copy: Path, series: int, chunks: int) -> None:
     for name in ("root", "download"):
         (copy / "private/phantom" / f"{name}.json").write_text(json.dumps({"root": "data/phantom"}))
     table.to_parquet(copy / "results/phantom/catalogue.parquet", index=False)
-    for name in ("files", "labels"):
+    for name in ("files", "series", "labels"):
         table[["series_id"]].to_parquet(copy / "private/phantom" / f"{name}.parquet", index=False)
     for chunk, part in table[["series_id"]].groupby(table["chunk"]):
         part.to_parquet(copy / "private/phantom/chunks" / f"{chunk:03d}.parquet", index=False)

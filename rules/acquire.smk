@@ -10,7 +10,7 @@ rule download_dataset:
     benchmark:
         "logs/benchmarks/download_dataset/{dataset}.tsv"
     conda:
-        "../envs/dicom.yaml"
+        "../envs/download.yaml"
     threads: 2
     resources:
         mem_mb=2000,
@@ -19,6 +19,8 @@ rule download_dataset:
         source=of_dataset("source"),
         folder=f"{FOLDERS.data}/{{dataset}}",
         seed=lambda w: planning.source_seed(study, DATASETS[w.dataset]["source"]),
+        layout=of_dataset("layout"),
+        how_to_get=of_dataset("how_to_get"),
         code=code_of("download_dataset", sources=of_dataset("source")),
     script:
         "../workflow_scripts/download_dataset.py"
@@ -32,6 +34,7 @@ rule catalogue_dataset:
         catalogue="results/{dataset}/catalogue.parquet",
         books="results/{dataset}/books.json",
         files=f"{FOLDERS.private}/{{dataset}}/files.parquet",
+        series=f"{FOLDERS.private}/{{dataset}}/series.parquet",
         labels=f"{FOLDERS.private}/{{dataset}}/labels.parquet",
         chunks=expand(
             f"{FOLDERS.private}/{{{{dataset}}}}/chunks/{{chunk}}.parquet",
@@ -51,8 +54,10 @@ rule catalogue_dataset:
     params:
         reader=of_dataset("reader"),
         modality=of_dataset("modality"),
+        where=of_dataset("where"),
+        exclude=of_dataset("exclude"),
         group=of_dataset("group"),
-        labels=of_dataset("labels"),
+        labels=lambda w: planning.label_tables(DATASETS[w.dataset]),
         masks=of_dataset("masks"),
         site=of_dataset("site"),
         expected=of_dataset("expected"),

@@ -65,6 +65,11 @@ def of_task(key):
     return lambda wildcards: config["tasks"][wildcards.task][key]
 
 
+def reader_of_task(wildcards):
+    """Reader of the task's dataset, with its settings."""
+    return DATASETS[study.tasks[wildcards.task].dataset]["reader"]
+
+
 def planned(function):
     """A function of planning.py as a function of the job's wildcards: function(study, dataset, corpus or task)."""
     return lambda w: function(study, next(w[key] for key in ("task", "corpus", "dataset") if key in w.keys()))
@@ -88,7 +93,8 @@ def label_columns(wildcards):
 def label_of_task(wildcards):
     """Column, kind and classes of the task's label."""
     task = study.tasks[wildcards.task]
-    return {"column": task.label, **DATASETS[task.dataset]["labels"]["columns"][task.label]}
+    label = DATASETS[task.dataset]["labels"]["columns"][task.label]
+    return {"column": task.label, "kind": label["kind"], "classes": label["classes"]}
 
 
 def encoder_of_task(wildcards):

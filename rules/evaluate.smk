@@ -74,6 +74,7 @@ rule explain_task:
         methods=planning.explained_methods(study),
         first_seed=study.seeds[0],
         explanation=lookup(dpath="explanation", within=config),
+        reader=reader_of_task,
         steps=planned(planning.task_steps),
         rank=lookup(dpath="rank", within=config),
         seed=lookup(dpath="seed", within=config),

@@ -13,6 +13,8 @@ rule split_patients:
         splits="results/{dataset}/splits.parquet",
         images=expand("results/{{dataset}}/images/{chunk}.parquet", chunk=planning.chunk_names(study)),
         masks=f"{FOLDERS.private}/{{dataset}}/masks.parquet",
+        agreement="results/{dataset}/reader_agreement.parquet",
+        agreement_origin="results/{dataset}/reader_agreement.parquet.origin.json",
         origin="results/{dataset}/splits.parquet.origin.json",
     log:
         "logs/split_patients/{dataset}.log",
@@ -30,7 +32,8 @@ rule split_patients:
         masks=of_dataset("masks"),
         official_split=of_dataset("official_split"),
         stratify=of_dataset("stratify"),
-        shares=lookup(dpath="splits", within=config),
+        shares={key: value for key, value in config["splits"].items() if key != "external_test_site"},
+        external_test_site=planned(planning.external_test_site),
         seed=lookup(dpath="seed", within=config),
         code=code_of("split_patients"),
     script:
@@ -42,7 +45,8 @@ rule preprocess_chunk:
         root=f"{FOLDERS.private}/{{dataset}}/root.json",
         chunk=f"{FOLDERS.private}/{{dataset}}/chunks/{{chunk}}.parquet",
     output:
-        images="results/{dataset}/preprocessed/{chunk}.npz",
+        images="results/{dataset}/preprocessed/{chunk}.npy",
+        about="results/{dataset}/preprocessed/{chunk}.npz",
     log:
         "logs/preprocess_chunk/{dataset}/{chunk}.log",
     benchmark:
@@ -65,7 +69,7 @@ rule preprocess_chunk:
 
 rule shard_chunk:
     input:
-        preprocessed="results/{dataset}/preprocessed/{chunk}.npz",
+        preprocessed=rules.preprocess_chunk.output,
         images="results/{dataset}/images/{chunk}.parquet",
     output:
         train="results/{dataset}/shards/train-{chunk}.tfrecord",
@@ -84,6 +88,7 @@ rule shard_chunk:
         runtime=60,
     params:
         labels=label_columns,
+        compression=lookup(dpath="shards/compression", within=config),
         code=code_of("shard_chunk"),
     script:
         "../workflow_scripts/shard_chunk.py"

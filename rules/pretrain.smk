@@ -4,6 +4,7 @@
 rule list_corpus:
     input:
         splits=expand("results/{dataset}/splits.parquet", dataset=study.datasets),
+        no_leakage=planning.leakage_gate(study),
     output:
         patients="results/{corpus}/patients.parquet",
         origin="results/{corpus}/patients.parquet.origin.json",

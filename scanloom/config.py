@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from scanloom import plugins
+from scanloom import plugins, selection
 from scanloom.arms import Finetuned, Frozen, Strict
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -62,37 +62,211 @@ def _checked_name(value: str) -> str:
 Name = Annotated[str, BeforeValidator(_checked_name)]
 
 
-class Label(Strict):
-    """One column of labels."""
+Consensus = Literal["majority", "any", "unanimous", "mean"]
+Uncertain = Literal["ignore", "zero", "one"]
 
-    kind: Literal["binary", "multiclass"] = Field(description="binary: two classes; multiclass: exclusive classes")
+
+class Label(Strict):
+    """One label: its classes, and the cells of the label table that say which."""
+
+    kind: Literal["binary", "multiclass", "ordinal"] = Field(
+        description="binary: two classes; multiclass: exclusive classes; ordinal: exclusive classes in order"
+    )
     classes: list[str] = Field(min_length=2, description="class names in the order of their indices")
     values: dict[str, int] | None = Field(
         None, description="raw table value -> class index; null: the raw values are the indices or the class names"
     )
+    column: str | None = Field(None, description="the table's column; null: the label's own name")
+    contains: str | None = Field(
+        None, description="the column holds a list (Mass|Nodule): class 1 where this is one of its items, else 0"
+    )
+    separator: str = Field("|", min_length=1, description="what stands between the items of such a list")
+    one_hot: list[str] | None = Field(
+        None, min_length=2, description="one column per class, in the order of classes: the one that holds 1 says which"
+    )
+    readers: list[str] | None = Field(
+        None, min_length=2, description="one column per reader of the same images; their agreement is reported"
+    )
+    consensus: Consensus = Field(
+        "majority",
+        description="several readers -> one label. majority: more than half of those who said anything (a tie is no "
+        "label); any, unanimous: class 1 if one says so, if all say so; mean: as majority, and their share beside it",
+    )
+    uncertain: list[str] = Field([], description="raw values that mean 'uncertain'")
+    uncertain_as: Uncertain = Field("ignore", description="what they count as: no label, class 0, class 1")
+    blank: int | None = Field(None, description="class of an empty cell of a table row; null: no label")
 
     @model_validator(mode="after")
-    def _two_classes(self):
-        if self.kind == "binary" and len(self.classes) != 2:
-            raise ValueError(f"a binary label has two classes, not {len(self.classes)}")
+    def _consistent(self):
+        count = len(self.classes)
+        if self.kind == "binary" and count != 2:
+            raise ValueError(f"a binary label has two classes, not {count}")
+        if sum(given is not None for given in (self.contains, self.one_hot, self.readers)) > 1:
+            raise ValueError("contains, one_hot and readers exclude each other: a label comes from one of them")
+        if self.column is not None and (self.one_hot or self.readers):
+            raise ValueError("column stands beside one_hot or readers, which name the columns themselves; drop it")
+        if self.one_hot and len(self.one_hot) != count:
+            raise ValueError(f"one_hot names {len(self.one_hot)} columns for {count} classes")
+        two_only = self.uncertain or self.contains or (self.readers and self.consensus != "majority")
+        if two_only and count != 2:
+            raise ValueError(
+                "uncertain, contains and the consensus any, unanimous and mean need two classes;"
+                f" this label has {count}. For several readers say `consensus: majority`"
+            )
+        for key, index in {**(self.values or {}), **({} if self.blank is None else {"blank": self.blank})}.items():
+            if not 0 <= index < count:
+                raise ValueError(f"'{key}' is class {index}, but the classes are 0 to {count - 1}")
         return self
+
+
+class Findings(Strict):
+    """Findings of one kind, each absent, present or unknown. Every finding becomes a binary label of its own."""
+
+    columns: dict[Name, str] = Field(
+        min_length=1,
+        description="finding -> its column in the table; with list_column the item of the list; with readers what "
+        "stands for {} in their columns",
+    )
+    list_column: str | None = Field(None, description="column that holds the findings as a list (Mass|Nodule)")
+    separator: str = Field("|", min_length=1, description="what stands between the items of the list")
+    values: dict[str, int] | None = Field(None, description="raw table value -> 0 (absent) or 1 (present)")
+    readers: list[str] | None = Field(None, min_length=2, description='one column per reader, as in "R1:{}"')
+    consensus: Consensus = "majority"
+    uncertain: list[str] = Field([], description="raw values that mean 'uncertain'")
+    uncertain_as: Uncertain = Field("ignore", description="what they count as: no label, absent, present")
+    blank: int | None = Field(None, description="what an empty cell means: 0 absent, 1 present; null: no label")
+
+    def as_labels(self) -> dict[str, Label]:
+        """One binary label per finding."""
+        same = {"values": self.values, "uncertain": self.uncertain, "uncertain_as": self.uncertain_as}
+        labels = {}
+        for name, column in self.columns.items():
+            if self.readers:
+                place = {"readers": [r.replace("{}", column) for r in self.readers], "consensus": self.consensus}
+            elif self.list_column:
+                place = {"column": self.list_column, "contains": column, "separator": self.separator}
+            else:
+                place = {"column": column}
+            words = name.replace("_", " ")
+            labels[name] = Label(kind="binary", classes=[f"no {words}", words], blank=self.blank, **same, **place)
+        return labels
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.readers and self.list_column:
+            raise ValueError("readers and list_column exclude each other")
+        if self.readers and not all("{}" in reader for reader in self.readers):
+            raise ValueError('every reader\'s column holds {} where the finding stands, as in "R1:{}"')
+        return self
+
+
+class TableFormat(Strict):
+    """How a label table is written, where its name does not say it."""
+
+    separator: Literal["comma", "semicolon", "tab", "blanks"] | None = Field(
+        None, description="null: tab in .tsv and .tab, else comma"
+    )
+    skip_rows: int = Field(0, ge=0, description="lines before the header, or before the data if `header` is given")
+    header: list[str] | None = Field(None, description="column names of a table that has none")
+
+
+class JoinedTable(TableFormat):
+    """A second table with further columns of the same rows."""
+
+    table: str = Field(description="file below the dataset's root, or a pattern that one file fits")
+    key: str | None = Field(None, description="its column that holds the same as labels.key; null: the same name")
 
 
 class Labels(Strict):
     """Where labels stand and how their rows find their images."""
 
-    table: str | None = Field(None, description="CSV or TSV below the dataset's root; null: the reader supplies labels")
+    table: str | list[str] | None = Field(
+        None,
+        description="CSV or TSV below the dataset's root, or a pattern that one file fits; several are put below each "
+        "other; null: the reader supplies labels, or `extract` takes them from paths",
+    )
+    format: TableFormat = TableFormat()
+    more_tables: list[JoinedTable] = Field([], description="tables with further columns, joined by key")
+    lists: dict[str, dict[str, str]] = Field(
+        {}, description="new column -> {value: text file of keys, one per line}: official split lists"
+    )
+    extract: dict[str, str] = Field(
+        {},
+        description="column -> regular expression that is searched in it; its named groups become columns. `path` "
+        "without a table: the images' paths below the root, so that folders and file names give labels and patients",
+    )
+    recode: dict[str, dict[str, str]] = Field({}, description="column -> {raw value: what it is read as}")
+    normalise: dict[str, str] = Field(
+        {}, description="regular expression -> replacement, on keys of both sides before they are compared, in order"
+    )
     join: Literal["sop_uid", "series_uid", "patient_id", "path", "index"] = Field(
         "path", description="what of an image is matched with the table's key"
     )
     key: str | None = Field(None, description="the table's column that is matched; null: the same name as `join`")
-    columns: dict[str, Label] = Field(description="label columns that tasks may use")
+    columns: dict[str, Label] = Field({}, description="labels that tasks may use")
+    multilabel: dict[Name, Findings] = Field(
+        {}, description="groups of findings; each finding is added to `columns` as a binary label"
+    )
+
+    @model_validator(mode="after")
+    def _expressions(self):
+        for expression in [*self.extract.values(), *self.normalise]:
+            try:
+                compiled = re.compile(expression)
+            except re.error as error:
+                raise ValueError(f"'{expression}' is no regular expression: {error}") from None
+            if expression in self.extract.values() and not compiled.groupindex:
+                raise ValueError(f"extract: '{expression}' names no group; write (?P<column>...)")
+        return self
+
+    @model_validator(mode="after")
+    def _findings_are_labels(self):
+        added = {}
+        for group, findings in self.multilabel.items():
+            for name, label in findings.as_labels().items():
+                if self.columns.get(name, label) != label or name in added:
+                    raise ValueError(f"multilabel.{group}: '{name}' is a label of that name already; choose another")
+                added[name] = label
+        # Frozen against change after the check; this is part of it.
+        object.__setattr__(self, "columns", {**self.columns, **added})
+        if self.table is None and (self.more_tables or self.lists):
+            raise ValueError("more_tables and lists add columns to a table, but `table` is null")
+        return self
 
 
 class Masks(Strict):
-    """Lesion masks beside the images; used for the pointing game."""
+    """Masks beside the images; those of lesions are used for the pointing game."""
 
-    table_column: str = Field(description="label-table column with the NIfTI file of the series, below the root")
+    table_column: str | None = Field(
+        None, description="label-table column with the NIfTI file of the series, below the root"
+    )
+    file: str | None = Field(
+        None, description="the file below the root, with label-table columns in braces: labelsTr/{case}.nii.gz"
+    )
+    classes: dict[str, int] = Field({}, description="what the mask's values mean: name -> value")
+
+    @model_validator(mode="after")
+    def _one_of_both(self):
+        if (self.table_column is None) == (self.file is None):
+            raise ValueError("say where masks are with either table_column or file")
+        return self
+
+
+def _checked_condition(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected a SQL condition as text")
+    selection.check(value)
+    return value
+
+
+Condition = Annotated[str, BeforeValidator(_checked_condition)]
+
+
+class Exclusion(Strict):
+    """Series that are left out, and why."""
+
+    where: Condition = Field(description="SQL condition over the catalogue's columns")
+    reason: str = Field(min_length=1, description="stands in the books")
 
 
 class DatasetFile(Strict):
@@ -101,15 +275,28 @@ class DatasetFile(Strict):
     name: Name
     title: str
     licence: str = Field(description="licence of the images, as their publisher states it")
+    licence_acceptance: Literal["not_needed", "required"] = Field(
+        "not_needed", description="required: nothing is fetched or read before the user has accepted the licence"
+    )
     citation: str | None = None
     homepage: str | None = None
     source: plugin_of("sources") = Field(description="how bytes get here")
     reader: plugin_of("readers") = Field(description="how files become series")
     modality: str | None = Field(None, description="DICOM modality to use; other files are excluded with that reason")
+    where: Condition | None = Field(
+        None, description="SQL condition over the catalogue's columns; series that do not fit are excluded"
+    )
+    exclude: list[Exclusion] = Field([], description="series left out, each with its reason; after `where`")
     group: str | None = Field(
         "patient_id", description="unit of every split: patient_id or a label-table column; null: each image alone"
     )
-    labels: Labels
+    how_to_get: str | None = Field(
+        None, description="where to register, what to download and where to put it, if no source can fetch it"
+    )
+    layout: list[str] = Field(
+        [], description="patterns below the root that must exist; a folder that lacks one stops the study"
+    )
+    labels: Labels = Labels()
     masks: Masks | None = None
     site: str | None = Field(None, description="label-table or catalogue column naming the site")
     official_split: str | None = Field(None, description="label-table column holding train, validation or test")
@@ -121,9 +308,19 @@ class DatasetUse(Strict):
     """How this study uses one dataset."""
 
     dtype: Literal["uint8", "uint16"] = Field("uint8", description="integer type of stored images")
+    accept_licence: str | None = Field(
+        None, description="where a licence must be accepted: its text, exactly as the dataset file has it in `licence`"
+    )
     steps: list[plugin_of("steps")] = Field(min_length=1, description="preprocessing steps in order")
-    source: dict[str, Any] = Field({}, description="overrides of the dataset file's source settings")
+    source: dict[str, Any] = Field(
+        {}, description="overrides of the dataset file's source settings, or another source: {local_folder: {path: ..}}"
+    )
     reader: dict[str, Any] = Field({}, description="overrides of the dataset file's reader settings")
+    labels: dict[str, Any] = Field(
+        {}, description="overrides of the dataset file's labels: {multilabel: {findings: {uncertain_as: one}}}"
+    )
+    where: Condition | None = Field(None, description="instead of the dataset file's condition (`true`: no condition)")
+    exclude: list[Exclusion] | None = Field(None, description="instead of the dataset file's list ([]: nothing)")
 
 
 class Folders(Strict):
@@ -135,16 +332,44 @@ class Folders(Strict):
 
 
 class Splits(Strict):
-    """Shares of patients; the rest trains."""
+    """Who validates and who tests; the rest trains. A dataset's official splits come before the shares."""
 
-    validation: float = Field(0.15, gt=0, lt=0.9)
-    test: float = Field(0.25, gt=0, lt=0.9)
+    validation: float = Field(0.15, gt=0, lt=0.9, description="share of patients")
+    test: float = Field(0.25, gt=0, lt=0.9, description="share of patients")
+    assignment: Literal["stable", "balanced"] = Field(
+        "stable",
+        description="stable: a hash decides each patient alone, so who comes or goes moves nobody; balanced: exact "
+        "shares per stratum, for small cohorts, where a new patient may move another",
+    )
+    by: Literal["patient", "site"] = Field("patient", description="site: all patients of a site share a split")
+    external_test_site: str | dict[str, str] | None = Field(
+        None, description="site whose patients are the test set, all of it; {dataset: site} where datasets differ"
+    )
 
     @model_validator(mode="after")
     def _some_training(self):
         if self.validation + self.test >= 1:
             raise ValueError(f"validation {self.validation} + test {self.test} leave no training patients")
+        if self.by == "site" and self.external_test_site:
+            raise ValueError("by: site draws the test sites, external_test_site names one; choose")
         return self
+
+
+class Shards(Strict):
+    """Files of images that trainings read."""
+
+    compression: Literal["none", "gzip"] = Field(
+        "none", description="gzip: smaller files (TensorFlow's GZIP option), slower to write; unpacked when opened"
+    )
+
+
+class Leakage(Strict):
+    """What happens when images are found to leak from what is learnt into what is measured."""
+
+    strict: bool = Field(
+        False, description="true: nothing is trained until no copy crosses from training to validation or test"
+    )
+    examples: int = Field(12, ge=0, le=48, description="pairs shown in the report")
 
 
 class Corpus(Strict):
@@ -254,6 +479,8 @@ class Study(Strict):
     chunks: int = Field(8, ge=1, le=999, description="parts of each dataset; part = hash(series) mod chunks")
     datasets: dict[str, DatasetUse] = Field(min_length=1)
     splits: Splits = Splits()
+    shards: Shards = Shards()
+    leakage: Leakage = Leakage()
     corpora: dict[Name, Corpus] = Field(min_length=1)
     tasks: dict[Name, Task] = Field(min_length=1)
     fractions: list[float] = Field([0.01, 0.1, 1.0], min_length=1, description="shares of labelled training patients")
@@ -284,6 +511,9 @@ class Study(Strict):
         for name, task in self.tasks.items():
             _known_name(task.dataset, self.datasets, f"tasks.{name}.dataset", "datasets")
             _known_name(task.corpus, self.corpora, f"tasks.{name}.corpus", "corpora")
+        if isinstance(self.splits.external_test_site, dict):
+            for dataset in self.splits.external_test_site:
+                _known_name(dataset, self.datasets, "splits.external_test_site", "datasets")
         _known_name(self.explanation.compare, self.pretraining.methods, "explanation.compare", "pretraining.methods")
         used_twice = set(self.datasets) & set(self.corpora) | set(self.datasets) & set(self.tasks)
         used_twice |= set(self.corpora) & set(self.tasks)
@@ -339,6 +569,20 @@ def study_from(values: dict, where: str = "config") -> Study:
         raise ConfigError(f"{where}: {plugins.explain(error, _all_keys(Study))}") from None
 
 
+def _overridden(part: str, plugin: Any, overrides: dict) -> dict:
+    """The plug-in with other settings, or the other plug-in that the overrides name."""
+    plugin = _one_plugin(plugin)
+    if len(overrides) == 1 and set(overrides) <= set(plugins.names(f"{part}s")):
+        return overrides
+    return {plugin["name"]: {**plugin["settings"], **overrides}}
+
+
+def _merged(values: dict, overrides: dict) -> dict:
+    """`values` with the overrides put in, key by key at every depth."""
+    both = {key: _merged(values[key], overrides[key]) for key in overrides if isinstance(values.get(key), dict)}
+    return {**values, **overrides, **{key: new for key, new in both.items() if isinstance(overrides[key], dict)}}
+
+
 def load_dataset(name: str, folder: Path, use: DatasetUse | None = None) -> DatasetFile:
     """`<folder>/<name>.yaml`, checked, with the study's overrides of source and reader settings. Raises ConfigError."""
     path = Path(folder) / f"{name}.yaml"
@@ -349,9 +593,10 @@ def load_dataset(name: str, folder: Path, use: DatasetUse | None = None) -> Data
         )
     values = _read_yaml(path)
     try:
-        for part, overrides in (("source", use.source), ("reader", use.reader)) if use else ():
-            plugin = _one_plugin(values.get(part))
-            values[part] = {plugin["name"]: {**plugin["settings"], **overrides}}
+        if use is not None:
+            values |= {part: _overridden(part, values.get(part), getattr(use, part)) for part in ("source", "reader")}
+            values["labels"] = _merged(values.get("labels") or {}, use.labels)
+        values |= use.model_dump(include={"where", "exclude"}, exclude_none=True) if use else {}
         dataset = DatasetFile(**values)
     except ValidationError as error:
         raise ConfigError(f"{path}: {plugins.explain(error, _all_keys(DatasetFile))}") from None

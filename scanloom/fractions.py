@@ -1,7 +1,8 @@
 """Which training patients count as labelled at a fraction: nested, stratified lists of patients, one per seed.
 
 Validation and test never change with the fraction, and every patient of a smaller fraction is in each larger one of the
-same seed, so a label-efficiency curve compares more labels with fewer, not with others.
+same seed, so a label-efficiency curve compares more labels with fewer, not with others. Counts are exact, because they
+are the curve's axis; a patient who comes or goes therefore changes the place of at most one other per stratum.
 """
 
 import math

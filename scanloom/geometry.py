@@ -6,6 +6,7 @@ place in its stack is its position projected on the normal; file order, Instance
 reliable. All functions take many stacks at once: `stack` numbers the stack of each image (int `[n]`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +25,14 @@ class Stacks:
 
     order: int `[n]`, the images by stack and by position along the normal (ties: by the given tie-break).
     position_mm: float `[n]`, position along the stack's normal, in the order the images came.
+    missing_after: int `[n]`, how many slices are missing between this image and the next of its stack, as they came.
     table: one row per stack number, columns spacing_mm (usual gap; NaN for one slice), tilt_deg (NaN for one slice),
-        mixed_orientation, repeated_positions, missing_slices, unequal_spacing (bool).
+        mixed_orientation, repeated_positions, missing_slices, unequal_spacing (bool), n_missing (int).
     """
 
     order: np.ndarray
     position_mm: np.ndarray
+    missing_after: np.ndarray
     table: pd.DataFrame
 
 
@@ -72,8 +75,8 @@ def _usual_gap(stack: np.ndarray, gap: np.ndarray, stacks: int) -> np.ndarray:
     return usual
 
 
-def _gap_faults(stack: np.ndarray, gap: np.ndarray, usual: np.ndarray, stacks: int) -> pd.DataFrame:
-    """Which stacks have repeated positions, missing slices, unequal spacing.
+def _gap_faults(stack: np.ndarray, gap: np.ndarray, usual: np.ndarray, stacks: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Which stacks have repeated positions, missing slices, unequal spacing; and the slices missing in each gap.
 
     A gap that is a whole multiple of the usual one is a hole where slices are missing. Two such gaps of one size in a
     row are a change of spacing instead (head CT: thin below, thick above).
@@ -89,17 +92,20 @@ def _gap_faults(stack: np.ndarray, gap: np.ndarray, usual: np.ndarray, stacks: i
         same_as_next[:-1] = (stack[1:] == stack[:-1]) & (np.abs(gap[1:] - gap[:-1]) <= tolerance[:-1])
     in_a_run = same_as_next | np.concatenate([[False], same_as_next[:-1]]) if len(gap) else same_as_next
     missing = hole & ~in_a_run
+    absent = np.where(missing, multiple - 1, 0).astype(np.int64)
 
     def any_of(flags: np.ndarray) -> np.ndarray:
         return np.bincount(stack[flags], minlength=stacks) > 0
 
-    return pd.DataFrame(
+    faults = pd.DataFrame(
         {
             "repeated_positions": any_of(repeated),
             "missing_slices": any_of(missing),
             "unequal_spacing": any_of(odd & ~missing),
+            "n_missing": np.bincount(stack, absent, stacks).astype(np.int64),
         }
     )
+    return faults, absent
 
 
 def sort_stacks(stack: np.ndarray, orientation: np.ndarray, position: np.ndarray, tie: np.ndarray) -> Stacks:
@@ -125,7 +131,9 @@ def sort_stacks(stack: np.ndarray, orientation: np.ndarray, position: np.ndarray
     within = stack_of_pair == stack[order][:-1]
     gap = np.diff(along[order])[within]
     usual = _usual_gap(stack_of_pair[within], gap, stacks)
-    table = _gap_faults(stack_of_pair[within], gap, usual, stacks)
+    table, absent = _gap_faults(stack_of_pair[within], gap, usual, stacks)
+    missing_after = np.zeros(len(stack), np.int64)
+    missing_after[order[:-1][within]] = absent
     first = order[np.searchsorted(stack[order], np.arange(stacks))] if stacks else order
     last = order[np.searchsorted(stack[order], np.arange(stacks), side="right") - 1] if stacks else order
     travel = position[last] - position[first]
@@ -137,15 +145,44 @@ def sort_stacks(stack: np.ndarray, orientation: np.ndarray, position: np.ndarray
     table.insert(0, "spacing_mm", np.where(uniform, mean_gap, usual))
     table.insert(1, "tilt_deg", np.where(along_travel > SAME_POSITION_MM, tilt, np.nan))
     table.insert(2, "mixed_orientation", _leaves_the_mean(stack, orientation, mean, stacks))
-    return Stacks(order, along, table)
+    return Stacks(order, along, missing_after, table)
 
 
 def spacing_along(position_mm: np.ndarray) -> float:
     """Distance of neighbouring slices of one sorted stack; the usual gap where gaps differ, NaN for one slice."""
     position = np.asarray(position_mm, dtype=np.float64)
+    gap = np.diff(position)
+    usual = np.sort(gap)[(len(gap) - 1) // 2] if len(gap) else 0.0
+    if usual >= SAME_POSITION_MM and np.abs(gap - usual).max() <= SPACING_TOLERANCE * usual:
+        return float((position[-1] - position[0]) / len(gap))  # nothing odd, as almost always: 2 ms less
     points = np.stack([0 * position, 0 * position, position], axis=1)
     axial = np.tile([1.0, 0, 0, 0, 1, 0], (len(position), 1))
     return float(sort_stacks(np.zeros(len(position), int), axial, points, np.arange(len(position))).table.spacing_mm[0])
+
+
+def missing_numbers(missing_after: np.ndarray) -> np.ndarray:
+    """Numbers, from 1, that the missing slices have in the whole stack; missing_after: int `[z]`, in stack order."""
+    steps = 1 + np.asarray(missing_after, dtype=np.int64)
+    there = np.cumsum(steps) - steps + 1
+    return np.setdiff1d(np.arange(1, there[-1] + 1), there) if len(there) else there
+
+
+def shear_of(orientation: np.ndarray, position: np.ndarray) -> tuple[float, float]:
+    """Millimetres by which a stack leans along its rows' and its columns' direction per millimetre along its normal.
+
+    orientation `[6]`, position `[z, 3]` in stack order. Least squares over all slices; 0 for a stack that stands
+    upright or has less than two places. The angle of a gantry about x is atan of the second number. Its sign comes from
+    where the slices lie: GantryDetectorTilt (0018,1120) is "not intended for mathematical computations" (PS3.3
+    C.8.2.1), and makers disagree on its sign.
+    """
+    orientation = np.asarray(orientation, dtype=np.float64)
+    offset = np.asarray(position, dtype=np.float64) - np.mean(position, axis=0)
+    along = offset @ normals(orientation[None])[0]
+    spread = along @ along
+    if spread < SAME_POSITION_MM**2:
+        return 0.0, 0.0
+    row, column = (axis / np.linalg.norm(axis) for axis in (orientation[:3], orientation[3:]))
+    return float(along @ (offset @ row) / spread), float(along @ (offset @ column) / spread)
 
 
 def affine_lps(
@@ -161,7 +198,42 @@ def affine_lps(
     first, last = np.asarray(first, dtype=np.float64), np.asarray(last, dtype=np.float64)
     affine = np.eye(4)
     affine[:3, 0] = (last - first) / (slices - 1) if slices > 1 else normals(orientation[None])[0]
-    affine[:3, 1] = orientation[3:] * pixel_spacing[0]
-    affine[:3, 2] = orientation[:3] * pixel_spacing[1]
+    affine[:3, 1] = orientation[3:] / np.linalg.norm(orientation[3:]) * pixel_spacing[0]
+    affine[:3, 2] = orientation[:3] / np.linalg.norm(orientation[:3]) * pixel_spacing[1]
     affine[:3, 3] = first
     return affine
+
+
+def stack_affine(
+    orientation: np.ndarray, position: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> np.ndarray | None:
+    """`affine_lps` of a stack `[z]` in order, from its slices' orientation `[z, 6]`, position `[z, 3]` and spacing.
+
+    spacing_mm: z, y, x as a volume has it. Where distances differ or slices are missing no matrix is right for all:
+    then it holds for the first slice, the directions, and spacing_mm between slices. None where something is unknown,
+    or all slices are at one place.
+    """
+    orientation, position = np.asarray(orientation, np.float64), np.asarray(position, np.float64)
+    known = np.isfinite(orientation).all() and np.isfinite(position).all() and np.isfinite(spacing_mm[1:]).all()
+    if not known or (len(position) > 1 and not spacing_mm[0] > 0):
+        return None
+    mean = orientation.mean(0)
+    affine = affine_lps(mean, position[0], position[-1], len(position), spacing_mm[1:])
+    if len(position) > 1:
+        along = float(affine[:3, 0] @ normals(mean[None])[0])
+        if not along * (len(position) - 1) >= SAME_POSITION_MM:
+            return None
+        affine[:3, 0] *= spacing_mm[0] / along
+    return affine
+
+
+def affine_on_grid(affine: np.ndarray | None, first: Sequence[float], step: Sequence[float]) -> np.ndarray | None:
+    """`affine` for another grid, whose voxel 0 is voxel `first` (z, y, x) of the old one, its voxels `step` apart.
+
+    A step of -1 from the last voxel is a flip. None stays None.
+    """
+    if affine is None:
+        return None
+    grid = np.diag([*step, 1.0]).astype(np.float64)
+    grid[:3, 3] = first
+    return affine @ grid

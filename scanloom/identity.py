@@ -28,7 +28,7 @@ def pseudonym(salt: str, kind: str, namespace: str, value: str) -> str:
 def pseudonyms(salt: str, kind: str, namespace: str, values: pd.Series) -> pd.Series:
     """The pseudonym of each value (each distinct one hashed once); same index, dtype str."""
     codes, distinct = pd.factorize(values.astype(str))
-    hashed = pd.Series([pseudonym(salt, kind, namespace, value) for value in distinct], dtype="str")
+    hashed = pd.Series([pseudonym(salt, kind, namespace, value) for value in distinct.tolist()], dtype="str")
     if hashed.nunique() != len(hashed):
         raise ValueError(f"two different {kind} values have one pseudonym; change the salt")
     return pd.Series(hashed.to_numpy()[codes], index=values.index, dtype="str")

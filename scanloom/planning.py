@@ -61,6 +61,31 @@ def task_labels(study: Study, dataset: str) -> list[str]:
     return sorted({task.label for task in study.tasks.values() if task.dataset == dataset})
 
 
+def label_tables(dataset: dict) -> dict:
+    """What the catalogue needs of the dataset's labels: the tables. What their cells mean is the splits' concern."""
+    return {key: value for key, value in dataset["labels"].items() if key not in ("columns", "multilabel")}
+
+
+def leakage_roles(study: Study) -> dict[str, dict[str, dict[str, str]]]:
+    """task -> dataset -> split -> learnt, validation or test: what the split's images are to the task, if anything."""
+    roles = {}
+    for name, task in study.tasks.items():
+        roles[name] = {d: dict.fromkeys(splits, "learnt") for d, splits in corpus_splits(study, task.corpus).items()}
+        roles[name][task.dataset] = {"train": "learnt", "validation": "validation", "test": "test"}
+    return roles
+
+
+def leakage_gate(study: Study) -> list[str]:
+    """What training waits for in a study that refuses leaks."""
+    return ["results/no_leakage.json"] if study.leakage.strict else []
+
+
+def external_test_site(study: Study, dataset: str) -> str | None:
+    """The site whose patients are the dataset's test set."""
+    site = study.splits.external_test_site
+    return site.get(dataset) if isinstance(site, dict) else site
+
+
 def prediction_stems(study: Study) -> list[str]:
     """`<method>/<arm>` of every prediction table: `barlow_twins/frozen`, `barlow_twins/finetuned-0.1`, ..."""
     stems = []
@@ -96,10 +121,13 @@ def report_tables(study: Study) -> dict[str, str]:
     """What the report is made of: a short name -> its file. Names are `<thing>/<part>`."""
     tables = {}
     for dataset in study.datasets:
-        for part in ("catalogue.parquet", "books.json", "splits.parquet", "leakage.parquet", "contact_sheet.npz"):
+        parts = ("catalogue.parquet", "books.json", "splits.parquet", "reader_agreement.parquet")
+        for part in (*parts, "contact_sheet.npz"):
             tables[f"{dataset}/{part}"] = f"results/{dataset}/{part}"
         for chunk in chunk_names(study):
             tables[f"{dataset}/images/{chunk}.parquet"] = f"results/{dataset}/images/{chunk}.parquet"
+    for part in ("leakage.parquet", "leakage_examples.npz"):
+        tables[part] = f"results/{part}"
     for corpus in study.corpora:
         for method in study.pretraining.methods:
             for part in ("history.parquet", "run.json"):
@@ -142,7 +170,7 @@ def source_seed(study: Study, source: dict) -> int | None:
 def stamped(study: Study) -> list[str]:
     """Tables of the report that have a file beside them saying where they come from."""
     endings = ("catalogue.parquet", "splits.parquet", "leakage.parquet", "contact_sheet.npz", "history.parquet")
-    endings += ("evaluation/metrics.parquet", "explained/cases.parquet")
+    endings += ("evaluation/metrics.parquet", "explained/cases.parquet", "reader_agreement.parquet")
     return [path for path in report_tables(study).values() if path.endswith(endings) or "/predictions/" in path]
 
 

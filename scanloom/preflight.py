@@ -1,11 +1,14 @@
 """Everything about a study that can be known to be wrong before the first job."""
 
-import csv
+import json
 from pathlib import Path
 
-from scanloom import plugins
+from scanloom import planning, plugins, selection
 from scanloom.config import ConfigError, DatasetFile, Study
+from scanloom.layout import layout_problem
+from scanloom.steps._masks import follows_image
 
+TASK_KINDS = ("binary", "multiclass")  # kinds of labels that heads and metrics exist for
 SMALLEST_CLASS = 3  # patients: one each for training, validation and test
 
 
@@ -13,32 +16,107 @@ def check(study: Study, datasets: dict[str, DatasetFile]) -> None:
     """Raise ConfigError listing every problem that configuration, dataset files and label tables show."""
     problems = []
     for name, dataset in datasets.items():
+        unaccepted = licence_problem(dataset, study.datasets[name].accept_licence)
+        if unaccepted:  # before that nothing of the data is read, not even to find further problems
+            problems.append(unaccepted)
+            continue
         measured = {task.label for task in study.tasks.values() if task.dataset == name}
         problems += [f"datasets/{name}.yaml: {problem}" for problem in _dataset_problems(dataset, measured)]
     for name, task in study.tasks.items():
-        columns = datasets[task.dataset].labels.columns
-        if task.label not in columns:
-            problems.append(
-                f"tasks.{name}.label: dataset '{task.dataset}' declares no label '{task.label}'. "
-                f"Known: {', '.join(columns)}.{plugins.suggestion(task.label, list(columns))}"
-            )
+        problems += _task_problems(f"tasks.{name}.label", task.label, datasets[task.dataset])
+    problems += _site_problems(study, datasets)
     problems += _method_problems(study, datasets)
+    problems += _mask_problems(study, datasets)
     if problems:
         raise ConfigError("\n".join(problems))
 
 
+def licence_problem(dataset: DatasetFile, accepted: str | None) -> str | None:
+    """What is to be read and written before the data may be used; None if no acceptance is needed or it is given."""
+    licence = " ".join(dataset.licence.split())
+    if dataset.licence_acceptance == "not_needed" or (accepted and " ".join(accepted.split()) == licence):
+        return None
+    found = f"; accept_licence has another text: {' '.join(accepted.split())!r}" if accepted else ""
+    where = f" (see {dataset.homepage})" if dataset.homepage else ""
+    return (
+        f"datasets/{dataset.name}.yaml: its licence must be accepted before the data may be used{found}. The licence:\n"
+        f"    {licence}\n"
+        f"Read it{where}. If you accept it, write in the study: datasets: {{{dataset.name}: {{accept_licence: "
+        f"{json.dumps(licence, ensure_ascii=False)}}}}}"
+    )
+
+
+def _task_problems(where: str, label: str, dataset: DatasetFile) -> list[str]:
+    """A label that does not exist, or whose kind nothing here can learn yet, with what can be learnt instead."""
+    columns, groups = dataset.labels.columns, dataset.labels.multilabel
+    possible = [name for name, column in columns.items() if column.kind in TASK_KINDS]
+    instead = f"Labels of '{dataset.name}' that a task can use: {', '.join(possible) or 'none'}"
+    masks = dataset.masks.classes if dataset.masks else {}
+    if label in groups:
+        return [
+            f"{where}: '{label}' is multilabel, and there is no head for several findings at once yet. Each of its "
+            f"findings can be a binary task now: {', '.join(groups[label].columns)}"
+        ]
+    if label in columns and columns[label].kind == "ordinal":
+        return [
+            f"{where}: '{label}' is ordinal, and there is no ordinal head yet. Declare the same column once more as "
+            f"multiclass, or as binary with a threshold (values: {{'0': 0, '1': 0, '2': 1}}). {instead}"
+        ]
+    if label not in columns and label in ("mask", "masks", "segmentation", *masks):
+        return [
+            f"{where}: '{label}' would be segmentation, and there is no decoder for masks yet. The images can be "
+            f"pretrained on now (corpora). {instead}"
+        ]
+    if label not in columns:
+        return [
+            f"{where}: dataset '{dataset.name}' declares no label '{label}'. "
+            f"Known: {', '.join(columns)}.{plugins.suggestion(label, list(columns))}"
+        ]
+    return []
+
+
+def _site_problems(study: Study, datasets: dict[str, DatasetFile]) -> list[str]:
+    """Official splits and a draw by sites contradict each other."""
+    problems = []
+    for name, dataset in datasets.items():
+        site = planning.external_test_site(study, name)
+        if dataset.official_split and (site or study.splits.by == "site"):
+            key = f"external_test_site '{site}'" if site else "by: site"
+            problems.append(
+                f"splits.{key}: dataset '{name}' has official splits (column '{dataset.official_split}'), which say "
+                "otherwise. Name sites for the other datasets only ({dataset: site}), or drop official_split"
+            )
+    return problems
+
+
 def _method_problems(study: Study, datasets: dict[str, DatasetFile]) -> list[str]:
+    """Labels that methods pretrain with: some dataset of every corpus declares them, and they can be learnt."""
     problems = []
     for method, settings in study.pretraining.methods.items():
-        label = settings.get("label")
+        label, where = settings.get("label"), f"pretraining.methods.{method}.label"
         for corpus_name, corpus in study.corpora.items() if label else ():
-            known = [column for dataset in corpus.datasets for column in datasets[dataset].labels.columns]
+            used = [datasets[name] for name in corpus.datasets]
+            known = [name for dataset in used for name in [*dataset.labels.columns, *dataset.labels.multilabel]]
             if label not in known:
                 problems.append(
-                    f"pretraining.methods.{method}.label: corpus '{corpus_name}' has no label '{label}'. "
+                    f"{where}: corpus '{corpus_name}' has no label '{label}'. "
                     f"Known: {', '.join(known)}.{plugins.suggestion(label, known)}"
                 )
+            for dataset in used:
+                if label in [*dataset.labels.columns, *dataset.labels.multilabel]:
+                    problems += _task_problems(where, label, dataset)
     return problems
+
+
+def _mask_problems(study: Study, datasets: dict[str, DatasetFile]) -> list[str]:
+    """Masks are read without their images, so steps that place pixels by the image would leave them behind."""
+    return [
+        f"datasets.{name}.steps: {step.name} cuts by what an image shows, and the masks of '{name}' could not follow; "
+        "use crop_or_pad"
+        for name, use in study.datasets.items()
+        for step in use.steps
+        if datasets[name].masks and follows_image(plugins.load("steps", step.name))
+    ]
 
 
 def _dataset_problems(dataset: DatasetFile, measured: set[str]) -> list[str]:
@@ -46,81 +124,101 @@ def _dataset_problems(dataset: DatasetFile, measured: set[str]) -> list[str]:
     settings = plugins.settings("sources", dataset.source.name, dataset.source.settings)
     problems = list(source.check(settings))
     if problems:
-        return problems
-    needed = _needed_columns(dataset)
+        how = f" How to get it: {' '.join(dataset.how_to_get.split())}" if dataset.how_to_get else ""
+        return [*problems[:-1], problems[-1] + how]
     known = source.LABEL_COLUMNS(settings)
     if known is not None:
-        return _absent(needed, list(known), "the source's label table")
-    table = Path(getattr(settings, "path", "")) / (dataset.labels.table or "")
+        return _absent(_needed_columns(dataset), known, "the source's label table")
+    if dataset.source.name != "local_folder":
+        return []  # nothing lies here before it was fetched
+    root = Path(settings.path).expanduser()
+    problem = layout_problem(root, dataset.layout, dataset.how_to_get)
+    if problem:
+        return [f"source local_folder: path '{settings.path}': {problem}"]
+    return _label_problems(dataset, root, measured)
+
+
+def _label_problems(dataset: DatasetFile, root: Path, measured: set[str]) -> list[str]:
+    """What the label tables below the root show; nothing where labels stand in paths or in the images' files."""
     if dataset.labels.table is None:
         return []
-    if not table.is_file():
-        return [f"label table {table} not found (labels.table is relative to the dataset's root)"]
-    rows = _read(table)
-    problems = _absent(needed, list(rows[0]) if rows else [], str(table))
-    return problems or _label_problems(dataset, table, rows, measured)
+    # Postponed: tables are read once, by the process that plans; its jobs read this file too.
+    from scanloom.labels import LabelError, read_labels
+
+    try:
+        table = read_labels(root, dataset.labels.model_dump(), masks=dataset.masks and dataset.masks.model_dump())
+    except LabelError as error:
+        return [str(error)]
+    where = dataset.labels.table if isinstance(dataset.labels.table, str) else "the label table"
+    absent = _absent(_needed_columns(dataset), list(table.columns), where)
+    return absent or [*_class_problems(dataset, table, where, measured), *_split_problems(dataset, table, where)]
 
 
 def _needed_columns(dataset: DatasetFile) -> list[str]:
+    """Columns of the label table that the dataset file names; `site` may also be one of the catalogue's."""
+    from scanloom.labels import columns_of, mask_column
+
     labels = dataset.labels
     if labels.table is None:
         return []
-    columns = [labels.key or labels.join, *labels.columns]
+    columns = [labels.key or labels.join]
+    columns += [cell for name, label in labels.columns.items() for cell in columns_of(name, label.model_dump())]
     columns += [dataset.group] if dataset.group not in (None, "patient_id") else []
     columns += [dataset.official_split] if dataset.official_split else []
-    columns += [dataset.masks.table_column] if dataset.masks else []
-    return columns
+    conditions = [dataset.where] if dataset.where else []
+    conditions += [rule.where for rule in dataset.exclude]
+    columns += [column for condition in conditions for column in selection.label_columns(condition)]
+    mask = mask_column(dataset.masks.model_dump()) if dataset.masks else None
+    return [*columns, *([mask] if mask else [])]
 
 
 def _absent(needed: list[str], known: list[str], where: str) -> list[str]:
     return [
-        f"no column '{column}' in {where}. Columns: {', '.join(known)}.{plugins.suggestion(column, known)}"
-        for column in needed
+        f"no column '{column}' in {where}. Columns: {', '.join(known)}.{plugins.suggestion(column, list(known))}"
+        for column in dict.fromkeys(needed)
         if column not in known
     ]
 
 
-def _read(table: Path) -> list[dict]:
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        delimiter = "\t" if table.suffix == ".tsv" else ","
-        return list(csv.DictReader(file, delimiter=delimiter))
-
-
-def _label_problems(dataset: DatasetFile, table: Path, rows: list[dict], measured: set[str]) -> list[str]:
-    """Empty classes of labels that tasks measure, unknown values, and groups that an official split tears apart."""
-    problems = []
+def _unit(dataset: DatasetFile) -> str:
+    """The column whose values are the units of splits, as far as the label table says."""
     group = dataset.group if dataset.group not in (None, "patient_id") else None
-    unit = group or dataset.labels.key or dataset.labels.join
-    for column, label in dataset.labels.columns.items():
-        index_of = label.values or {name: i for i, name in enumerate(label.classes)}
-        units: dict[int, set] = {i: set() for i in range(len(label.classes))}
-        unknown = set()
-        for row in rows:
-            value = row[column].strip()
-            index = index_of.get(value, int(value) if value.isdigit() and not label.values else None)
-            if value and (index is None or index not in units):
-                unknown.add(value)
-            elif value:
-                units[index].add(row[unit])
-        if unknown:
-            problems.append(
-                f"{table}: column '{column}' holds {', '.join(map(repr, sorted(unknown)[:5]))}, which is no class of "
-                f"{label.classes}; map raw values with labels.columns.{column}.values"
-            )
-        for index, members in units.items() if column in measured else ():
-            if len(members) < SMALLEST_CLASS:
+    return group or dataset.labels.key or dataset.labels.join
+
+
+def _class_problems(dataset: DatasetFile, table, where: str, measured: set[str]) -> list[str]:
+    """Values that are no class, and classes of labels that tasks measure with too few units."""
+    from scanloom.labels import LabelError, class_column
+
+    problems, unit = [], _unit(dataset)
+    for name, label in dataset.labels.columns.items():
+        try:
+            indices, _ = class_column(table, name, label.model_dump())
+        except LabelError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        for index, class_name in enumerate(label.classes if name in measured else ()):
+            members = table[unit][indices == index].nunique()
+            if members < SMALLEST_CLASS:
                 problems.append(
-                    f"{table}: class '{label.classes[index]}' of '{column}' has {len(members)} {unit}s; at least "
+                    f"{where}: class '{class_name}' of '{name}' has {members} {unit}s; at least "
                     f"{SMALLEST_CLASS} are needed, one each for training, validation and test"
                 )
-    if dataset.official_split:
-        split_of: dict[str, str] = {}
-        for row in rows:
-            first = split_of.setdefault(row[unit], row[dataset.official_split])
-            if first != row[dataset.official_split]:
-                problems.append(
-                    f"{table}: {unit} in row {rows.index(row) + 2} is in two splits, '{first}' and "
-                    f"'{row[dataset.official_split]}'; a patient belongs to one (column '{dataset.official_split}')"
-                )
-                break
     return problems
+
+
+def _split_problems(dataset: DatasetFile, table, where: str) -> list[str]:
+    """A unit that the official split tears apart."""
+    column, unit = dataset.official_split, _unit(dataset)
+    if not column:
+        return []
+    pairs = table[[unit, column]][table[column] != ""].drop_duplicates()
+    torn = pairs[pairs[unit].duplicated()]
+    if not len(torn):
+        return []
+    row = torn.index[0]
+    first = pairs[column][pairs[unit] == torn[unit].loc[row]].iloc[0]
+    return [
+        f"{where}: {unit} in row {row + 2} is in two splits, '{first}' and '{torn[column].loc[row]}'; a patient "
+        f"belongs to one ({torn[unit].nunique()} such {unit}s; column '{column}')"
+    ]

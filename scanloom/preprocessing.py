@@ -5,16 +5,20 @@ physical = slope * stored + intercept, per channel.
 """
 
 import json
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from scanloom import plugins
 from scanloom.atomic_files import whole_file
+from scanloom.chunk_images import Part
 from scanloom.readers._volume import Volume
+from scanloom.steps._masks import moved
 from scanloom.steps._scale import is_scaled
 
 HU_OFFSET = 1024  # uint16 stores HU + 1024: -1024 HU, air, is 0
@@ -36,21 +40,35 @@ def _ready(steps: str) -> list[tuple]:
     return [(plugins.load("steps", name), plugins.settings("steps", name, settings)) for name, settings in named]
 
 
-def run_steps(volume: Volume, steps: list[dict]) -> Volume:
-    """The volume after all steps, float32."""
-    for module, settings in ready_steps(steps):
-        volume = module.apply(volume, settings)
+def run_steps(volume: Volume, steps: list[dict], cut: dict | None = None) -> Volume:
+    """The volume after all steps, float32; without what a later step, `cut`, will cut off within slices."""
+    ready = ready_steps(steps)
+    for number, (module, settings) in enumerate(ready):
+        after, wanted = ready[number + 1] if number + 1 < len(ready) else (None, None)
+        if hasattr(module, "apply_part") and hasattr(after, "kept"):
+            volume = module.apply_part(volume, settings, partial(after.kept, volume, settings=wanted))
+        elif hasattr(module, "apply_part") and after is None and cut is not None:
+            volume = module.apply_part(volume, settings, partial(_kept_in_plane, volume, cut))
+        else:
+            volume = module.apply(volume, settings)
     return volume
 
 
-def run_mask_steps(mask: Volume, steps: list[dict], rank: int) -> tuple[np.ndarray, np.ndarray]:
+def _kept_in_plane(volume: Volume, cut: dict, shape: Sequence[int]) -> tuple[slice, slice, slice]:
+    """All slices, and of each what the step `cut` leaves of it."""
+    [(module, settings)] = ready_steps([cut])
+    return module.kept(volume, (None, *shape[1:]), settings)
+
+
+def run_mask_steps(
+    mask: Volume, steps: list[dict], rank: int, volume: Volume | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A lesion mask on the grid of its series' images: bool [n, *spatial] and slice_index [n].
 
-    mask: Volume of zeros and ones on the grid of the series as read. Only steps that move pixels apply.
+    mask: Volume of zeros and ones on the grid of the series as read. Only steps that move pixels apply. volume: the
+    series, needed where a step follows the image (crop_to_foreground).
     """
-    for module, settings in ready_steps(steps):
-        if hasattr(module, "apply_to_mask"):
-            mask = module.apply_to_mask(mask, settings)
+    mask = moved(mask, ready_steps(steps), volume)
     inside = mask.with_channels()[..., 0] > 0.5
     return (inside, mask.slice_index) if rank == 2 else (inside[np.newaxis], np.zeros(1, np.int64))
 
@@ -63,32 +81,59 @@ def quantise(volume: Volume, dtype: str) -> tuple[np.ndarray, np.ndarray, np.nda
     """
     values = volume.with_channels()
     count = values.shape[-1]
-    if not np.isfinite(values).all():
+    lowest, highest = (values.min(), values.max()) if values.size else (0.0, 0.0)
+    if not (np.isfinite(lowest) and np.isfinite(highest)):  # a NaN among the values is both
         raise CannotPreprocess("the series holds values that are not finite after preprocessing")
     if is_scaled(volume):
-        if values.min() < -1e-6 or values.max() > 1 + 1e-6:
+        if lowest < -1e-6 or highest > 1 + 1e-6:
             raise CannotPreprocess(
-                f"values after preprocessing lie in [{values.min():g}, {values.max():g}], not in [0, 1]; was a fill "
+                f"values after preprocessing lie in [{lowest:g}, {highest:g}], not in [0, 1]; was a fill "
                 "value of crop_or_pad given in other units?"
             )
-        largest = np.iinfo(dtype).max
-        slope, intercept = np.array(volume.slope) / largest, np.array(volume.intercept)
-        return np.rint(np.clip(values, 0, 1) * np.float32(largest)).astype(dtype), slope, intercept
+        slope, intercept = np.array(volume.slope) / np.iinfo(dtype).max, np.array(volume.intercept)
+        return _stretched(values, dtype), slope, intercept
     if dtype == "uint8":
         raise CannotPreprocess(
             f"values in unit '{volume.unit}' cannot be stored as uint8; add a step that maps them to [0, 1] "
             "(hu_window, scale_range, percentile), or set dtype: uint16"
         )
     offset = HU_OFFSET if volume.unit == "HU" else 0
-    stored = np.rint(values) + offset
+    stored = np.rint(values)
+    stored += offset
     if volume.unit == "HU":
-        stored = np.clip(stored, 0, 65535)
-    elif stored.min() < 0 or stored.max() > 65535:
+        np.clip(stored, 0, 65535, out=stored)
+    elif lowest < -0.5 or highest >= 65535.5:
         raise CannotPreprocess(
-            f"values in unit '{volume.unit}' lie in [{values.min():g}, {values.max():g}], outside uint16; add a step "
+            f"values in unit '{volume.unit}' lie in [{lowest:g}, {highest:g}], outside uint16; add a step "
             "that maps them to [0, 1] (scale_range, percentile)"
         )
     return stored.astype(np.uint16), np.ones(count), np.full(count, -float(offset))
+
+
+def _stretched(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Integers of type `dtype`, C-contiguous: values [z, y, x, c] from 0 to 1 over its whole range, rounded to even."""
+    images = np.empty(values.shape, dtype)
+    if dtype == "uint16":
+        for part, out in zip(values, images, strict=True):
+            np.copyto(out, np.rint(part * np.float32(65535)).clip(0, 65535), casting="unsafe")
+        return images
+    for part, out in zip(values, images, strict=True):
+        # One saturating pass per channel; steps that make channels lay them out as planes.
+        planes = [cv2.convertScaleAbs(part[..., channel], alpha=255) for channel in range(part.shape[-1])]
+        np.copyto(out, cv2.merge(planes).reshape(out.shape))
+    return images
+
+
+def _run_to_integers(
+    volume: Volume, steps: list[dict], dtype: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Volume]:
+    """`run_steps` and `quantise`: (images, slope, intercept, what the volume is after all steps but for its values)."""
+    last, settings = ready_steps(steps)[-1] if steps else (None, None)
+    if dtype == "uint8" and hasattr(last, "apply_uint8"):
+        images, volume = last.apply_uint8(run_steps(volume, steps[:-1]), settings)
+        return images, np.array(volume.slope) / 255, np.array(volume.intercept), volume
+    volume = run_steps(volume, steps)
+    return *quantise(volume, dtype), volume
 
 
 def preprocess_series(
@@ -102,71 +147,171 @@ def preprocess_series(
     """
     if rank not in (2, 3):
         raise ValueError(f"rank must be 2 or 3; got {rank}")
-    volume = run_steps(volume, steps)
+    images, slope, intercept, volume = _run_to_integers(volume, steps, dtype)
     if rank == 2 and (volume.slice_index < 0).any():
         raise CannotPreprocess(
             "a step made slices that the stack does not have, which no label describes; at rank 2 keep the z axis: "
             "spacing_mm: [null, y, x], size_px: [y, x]"
         )
-    images, slope, intercept = quantise(volume, dtype)
     spacing = np.array(volume.spacing_mm[3 - rank :], np.float32)
     if rank == 2:
         return images, np.asarray(volume.slice_index), spacing, slope, intercept, volume.unit, volume.channels
     return images[np.newaxis], np.zeros(1, np.int64), spacing, slope, intercept, volume.unit, volume.channels
 
 
-def preprocess_chunk(
-    read: Callable[[pd.DataFrame], Volume], chunk_rows: pd.DataFrame, steps: list[dict], rank: int, dtype: str
-) -> dict[str, np.ndarray]:
-    """All images of a chunk as named arrays, for `write_npz`.
+def chunk_parts(
+    read: Callable[[pd.DataFrame], Volume],
+    chunk_rows: pd.DataFrame,
+    steps: list[dict],
+    rank: int,
+    dtype: str,
+    read_blocks: Callable[[pd.DataFrame], Iterator[Volume]] | None = None,
+) -> Iterator[Part]:
+    """The chunk's images, series by series in the order of their ids, each series in one part or several.
 
-    read: rows of one series in stack order -> Volume. Returns images `dtype` [n, *spatial, C], series_id [n],
-    slice_index [n], spacing_mm [n, rank], slope [n, C], intercept [n, C], unit, channels [C]; n may be 0.
+    read: rows of one series in stack order -> Volume. read_blocks: the same a few slices at a time, where the reader
+    can; used for the steps that take slices one by one, because it is faster and needs less memory: (rows,
+    with padding or not, which part is needed or None) -> Volumes.
     Raises CannotPreprocess naming the series (by its pseudonym) and the remedy.
     """
-    parts, unit, channels = [], "", ()
+    in_blocks = read_blocks is not None and rank == 2 and take_slices_one_by_one(steps)
+    early, late, _ = ([], steps, None) if in_blocks or read_blocks is None else in_plane_first(steps)
+    first = None
     for series_id, rows in chunk_rows.groupby("series_id", sort=True):
-        try:
-            part = preprocess_series(read(rows), steps, rank, dtype)
-        except ValueError as error:
-            raise CannotPreprocess(f"series {series_id}: {error}") from error
-        if parts:
-            _assert_alike(series_id, part, parts[0][1], unit, channels)
-        parts.append((series_id, part))
-        unit, channels = part[5], part[6]
+        if in_blocks:
+            volumes = read_blocks(rows, False, None)
+        elif early:
+            volumes = map(partial(_reading, read_blocks, steps=steps), [rows])
+        else:
+            volumes = map(read, [rows])
+        for part in _preprocessed(series_id, volumes, late, rank, dtype):
+            first = first or part._replace(images=part.images[:0].copy())
+            _assert_alike(part, first)
+            yield part
+            del part  # before the next one is read
+
+
+def preprocess_chunk(
+    read: Callable[[pd.DataFrame], Volume],
+    chunk_rows: pd.DataFrame,
+    steps: list[dict],
+    rank: int,
+    dtype: str,
+    read_blocks: Callable[[pd.DataFrame], Iterator[Volume]] | None = None,
+) -> dict[str, np.ndarray]:
+    """`chunk_parts` in memory: images `dtype` [n, *spatial, C], series_id [n], slice_index [n], spacing_mm [n, rank],
+    slope [n, C], intercept [n, C], unit, channels [C]; n may be 0.
+    """
+    parts = list(chunk_parts(read, chunk_rows, steps, rank, dtype, read_blocks))
     if not parts:
         empty = {"images": np.zeros((0,) * (rank + 2), dtype), "series_id": np.zeros(0, "U1")}
         empty |= {"slice_index": np.zeros(0, np.int64), "spacing_mm": np.zeros((0, rank), np.float32)}
         return empty | {n: np.zeros((0, 0)) for n in ("slope", "intercept")} | _named("", ())
-    counts = [len(part[0]) for _, part in parts]
+    counts = [len(part.images) for part in parts]
 
-    def per_image(position: int) -> np.ndarray:
-        return np.repeat(np.stack([part[position] for _, part in parts]), counts, axis=0)
+    def per_image(name: str) -> np.ndarray:
+        return np.repeat(np.stack([getattr(part, name) for part in parts]), counts, axis=0)
 
     return {
-        "images": np.concatenate([part[0] for _, part in parts]),
-        "series_id": np.repeat(np.array([series_id for series_id, _ in parts]), counts),
-        "slice_index": np.concatenate([part[1] for _, part in parts]).astype(np.int64),
-        "spacing_mm": per_image(2),
-        "slope": per_image(3),
-        "intercept": per_image(4),
-    } | _named(unit, channels)
+        "images": np.concatenate([part.images for part in parts]),
+        "series_id": np.repeat(np.array([part.series_id for part in parts]), counts),
+        "slice_index": np.concatenate([part.slice_index for part in parts]).astype(np.int64),
+        **{name: per_image(name) for name in ("spacing_mm", "slope", "intercept")},
+    } | _named(parts[-1].unit, parts[-1].channels)
+
+
+def _preprocessed(
+    series_id: str, volumes: Iterable[Volume], steps: list[dict], rank: int, dtype: str
+) -> Iterator[Part]:
+    """`preprocess_series` of a series' volume, or of one block after the other."""
+    try:
+        for volume in volumes:
+            part = Part(series_id, *preprocess_series(volume, steps, rank, dtype))
+            del volume
+            yield part
+    except ValueError as error:
+        raise CannotPreprocess(f"series {series_id}: {error}") from error
+
+
+def in_plane_first(steps: list[dict]) -> tuple[list[dict], list[dict], dict | None]:
+    """The steps as (those done slice by slice while a series is read, the rest, what the rest will cut off at once).
+
+    A step with `in_plane_part(settings)` is the same as its two parts, one within slices and one along z. Only parts
+    along z may come between the slice by slice steps and a step that cuts, whose cut is then made while reading, too.
+    """
+    early, late = [], []
+    for number, (step, (module, settings)) in enumerate(zip(steps, ready_steps(steps), strict=True)):
+        if not late and getattr(module, "slicewise", _never)(settings):
+            early.append(step)
+        elif hasattr(module, "in_plane_part"):
+            plane, rest = module.in_plane_part(settings)
+            for part, to in ((plane, early), (rest, late)):
+                to += [] if part is None else [{"name": step["name"], "settings": part}]
+        else:
+            return early, [*late, *steps[number:]], step if hasattr(module, "kept") else None
+    return early, late, None
+
+
+def _reading(read_blocks: Callable, rows: pd.DataFrame, steps: list[dict]) -> Volume:
+    """The series as one volume after the early steps of `in_plane_first`, done on blocks of slices as they are read.
+
+    Read is only what these steps look at, and the padding mask only for steps that could ask for it.
+    """
+    early, _, cut = in_plane_first(steps)
+    ready = ready_steps(steps)
+    geometric = [hasattr(module, "in_plane_part") or hasattr(module, "kept") for module, _ in ready]
+    with_padding = not all(g or getattr(m, "slicewise", _never)(s) for g, (m, s) in zip(geometric, ready, strict=True))
+    module, settings = ready[0]
+
+    def needed(series: Volume) -> list[slice]:
+        [(cutting, wanted)] = ready_steps([cut])
+
+        def kept(shape: Sequence[int]) -> tuple[slice, slice, slice]:
+            return cutting.kept(series, shape, wanted)[0], *_kept_in_plane(series, cut, shape)[1:]
+
+        return module.needed(series, settings, kept)
+
+    only_part = len(early) == 1 and cut is not None and hasattr(module, "needed")
+    blocks = read_blocks(rows, with_padding, needed if only_part else None)
+    done = [run_steps(block, early, cut) for block in blocks]
+    padding = [part.padding_mask for part in done]
+    if any(mask is not None for mask in padding):
+        padding = [
+            np.zeros(part.values.shape[:3], bool) if mask is None else mask
+            for part, mask in zip(done, padding, strict=True)
+        ]
+    return replace(
+        done[0],
+        values=np.concatenate([part.values for part in done]),
+        padding_mask=None if padding[0] is None else np.concatenate(padding),
+        slice_index=np.concatenate([part.slice_index for part in done]),
+    )
+
+
+def take_slices_one_by_one(steps: list[dict]) -> bool:
+    """Whether every step does the same to a slice whatever the slices around it are."""
+    return all(getattr(module, "slicewise", _never)(settings) for module, settings in ready_steps(steps))
+
+
+def _never(settings) -> bool:
+    return False
 
 
 def _named(unit: str, channels: tuple[str, ...]) -> dict[str, np.ndarray]:
     return {"unit": np.array(unit), "channels": np.array(channels, dtype="U")}
 
 
-def _assert_alike(series_id: str, part: tuple, first: tuple, unit: str, channels: tuple[str, ...]) -> None:
-    if part[0].shape[1:] != first[0].shape[1:]:
+def _assert_alike(part: Part, first: Part) -> None:
+    """All images of a chunk have one shape, unit and channels."""
+    if part.images.shape[1:] != first.images.shape[1:]:
         raise CannotPreprocess(
-            f"series {series_id}: images of shape {part[0].shape[1:]} (spatial, channels), earlier ones "
-            f"{first[0].shape[1:]}; add the step resize or crop_or_pad so that all images get one size"
+            f"series {part.series_id}: images of shape {part.images.shape[1:]} (spatial, channels), earlier ones "
+            f"{first.images.shape[1:]}; add the step resize or crop_or_pad so that all images get one size"
         )
-    if part[5] != unit or part[6] != channels:
+    if (part.unit, part.channels) != (first.unit, first.channels):
         raise CannotPreprocess(
-            f"series {series_id}: channels {part[6]} in '{part[5]}', earlier ones {channels} in '{unit}'; make the "
-            "reader give all images alike (grey or rgb), or exclude one kind"
+            f"series {part.series_id}: channels {part.channels} in '{part.unit}', earlier ones {first.channels} in "
+            f"'{first.unit}'; make the reader give all images alike (grey or rgb), or exclude one kind"
         )
 
 

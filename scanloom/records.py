@@ -7,9 +7,13 @@ records of a shard are laid out alike, which is how the writer makes them, one r
 of bytes are cut out of all the others at once; a record laid out differently is parsed by itself.
 """
 
+import gzip
 import hashlib
 import json
 import os
+import shutil
+import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,25 +23,35 @@ import pandas as pd
 from scanloom import tfrecord_wire as wire
 from scanloom.splits import SPLITS, assert_disjoint
 
-# The image stands first: what is before it is then the same in all records of a length, so one record tells where all
-# images are.
+FORMAT = "scanloom shards 2: TFRecord files of tf.train.Example messages"
+# Feature -> (type, values per record, meaning). The image stands first: what is before it is then the same in all
+# records of a length, so one record tells where all images are.
 FEATURES = {
-    "image": "bytes: integers in C order, little endian",
-    "shape": "int64 [rank + 1]: spatial shape, channels",
-    "dtype": "bytes: uint8 or uint16",
-    "item_id": "bytes: <series_id>-<slice_index>",
-    "series_id": "bytes: pseudonym",
-    "patient_id": "bytes: pseudonym; the unit of splits",
-    "split": "bytes: train, validation or test",
-    "dataset": "bytes",
-    "slice_index": "int64 [1]: number of the slice in its stack; 0 for a volume",
-    "label": "float32 [labels]: class index per label column of the manifest, NaN where missing",
-    "spacing_mm": "float32 [rank]: NaN where not known",
-    "slope": "float32 [channels]",
-    "intercept": "float32 [channels]",
+    "image": ("bytes", 1, "integers in C order, little endian"),
+    "shape": ("int64", "rank + 1", "spatial shape, channels"),
+    "dtype": ("bytes", 1, "uint8 or uint16"),
+    "item_id": ("bytes", 1, "<series_id>-<slice_index>"),
+    "series_id": ("bytes", 1, "pseudonym"),
+    "patient_id": ("bytes", 1, "pseudonym; the unit of splits"),
+    "split": ("bytes", 1, "train, validation or test"),
+    "dataset": ("bytes", 1, "name of the data set"),
+    "slice_index": ("int64", 1, "number of the slice in its stack; 0 for a volume"),
+    "label": ("float32", "labels", "class index per label of the manifest, NaN where missing"),
+    "spacing_mm": ("float32", "rank", "distance of neighbouring pixels per axis in mm, NaN where not known"),
+    "slope": ("float32", "channels", "physical value = slope * stored + intercept"),
+    "intercept": ("float32", "channels", "in the manifest's unit"),
 }
 LITTLE_ENDIAN = {"uint8": "|u1", "uint16": "<u2"}
 TEXTS = ("item_id", "series_id", "patient_id", "split", "dataset")
+
+
+def feature_list(shape: list[int], labels: int) -> dict[str, dict]:
+    """FEATURES for images [*spatial, channels] of that shape, with the numbers filled in: for manifests."""
+    lengths = {"rank": len(shape) - 1, "rank + 1": len(shape), "channels": shape[-1], "labels": labels}
+    return {
+        name: {"type": kind, "values": lengths.get(values, values), "meaning": meaning}
+        for name, (kind, values, meaning) in FEATURES.items()
+    }
 
 
 class BadShard(ValueError):
@@ -48,17 +62,20 @@ def read_manifest(path: Path) -> dict:
     """A manifest as written by `write_chunk`. Raises BadShard."""
     try:
         manifest = json.loads(Path(path).read_text())
-        _ = manifest["image"], manifest["splits"], manifest["labels"]
+        _ = manifest["image"], manifest["splits"], manifest["labels"], manifest["compression"]
     except FileNotFoundError:
         raise BadShard(f"manifest {path} not found: make the shards first") from None
     except (ValueError, KeyError, TypeError):
         raise BadShard(f"{path} is not a manifest of shards: delete it and run again") from None
+    if manifest["format"] != FORMAT:
+        raise BadShard(f"{path}: shards of format '{manifest['format']}', expected '{FORMAT}': delete them, run again")
     return manifest
 
 
-def checked_bytes(path: Path, said: dict) -> np.ndarray:
-    """A shard's bytes, uint8 [n], mapped into memory, after its size and SHA-256 were compared with the manifest's.
+def checked_bytes(path: Path, said: dict, compression: str = "none") -> np.ndarray:
+    """A shard's records, uint8 [n], mapped into memory, after its size and SHA-256 were compared with the manifest's.
 
+    A compressed shard is unpacked into a temporary file, which disappears with the array.
     Raises BadShard naming the file and, where the record checksums can tell, the damaged record.
     """
     try:
@@ -75,11 +92,25 @@ def checked_bytes(path: Path, said: dict) -> np.ndarray:
         if size != said["bytes"]:
             raise BadShard(f"{path} has {size} bytes, its manifest says {said['bytes']}: {remedy}")
         try:
-            wire.check_records(data, str(path))
+            wire.check_records(data if compression == "none" else data[:0], str(path))
         except wire.DamagedRecord as error:
             raise BadShard(f"{error}: {remedy}") from None
         raise BadShard(f"{path} is whole but not the file its manifest describes (SHA-256 differs): {remedy}")
-    return data
+    return data if compression == "none" else unpacked(path)
+
+
+def unpacked(path: Path) -> np.ndarray:
+    """The bytes that a gzip file holds, uint8 [n], in a temporary file that disappears with the array.
+
+    Raises DamagedRecord where they cannot be unpacked.
+    """
+    with gzip.open(path) as packed, tempfile.TemporaryFile() as file:
+        try:
+            shutil.copyfileobj(packed, file, 1 << 20)
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            raise wire.DamagedRecord(f"{path}: its gzip stream is damaged or cut off") from None
+        file.flush()
+        return np.asarray(np.memmap(file, np.uint8, "r")) if file.tell() else np.zeros(0, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -221,7 +252,7 @@ def open_shards(manifest_paths, splits=SPLITS) -> Shards:
         for split in splits[manifest["dataset"]] if isinstance(splits, dict) else splits:
             said = manifest["splits"][split]
             file = path.parent / said["file"]
-            data = checked_bytes(file, said)
+            data = checked_bytes(file, said, manifest["compression"])
             table = _parse(data, str(file), manifest["image"], manifest["labels"])
             if len(table) != said["records"]:
                 raise BadShard(f"{file} holds {len(table)} records, its manifest says {said['records']}")

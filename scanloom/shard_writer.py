@@ -1,9 +1,18 @@
-"""One chunk's shards and their manifest, written without TensorFlow: same input, same bytes."""
+"""One chunk's shards and their manifest, written without TensorFlow: same input, same bytes.
 
+What all records of a chunk share is serialised once, the image's bytes are neither copied nor serialised, and the
+checksums run over the pieces: benchmarks/shard_writing.py.
+"""
+
+import gzip
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from itertools import repeat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -11,8 +20,11 @@ import pandas as pd
 from scanloom import tfrecord_wire as wire
 from scanloom.atomic_files import whole_file
 from scanloom.identity import item_ids
-from scanloom.records import LITTLE_ENDIAN
+from scanloom.records import FEATURES, FORMAT, LITTLE_ENDIAN, feature_list
 from scanloom.splits import SPLITS, assert_disjoint
+
+AFTER_IMAGE = [name for name in FEATURES if name != "image"]
+GZIP_LEVEL = 1  # five times as fast as level 6, for files 3 % larger (docs/output.md)
 
 
 def items_of(images: pd.DataFrame, labels: list[str], rank: int) -> pd.DataFrame:
@@ -28,27 +40,6 @@ def items_of(images: pd.DataFrame, labels: list[str], rank: int) -> pd.DataFrame
     return items.assign(item_id=item_ids(items["series_id"], items["slice_index"]))[columns]
 
 
-def _serialized(preprocessed: dict, row: int, item: dict, labels: list[str], dataset: str) -> list[bytes]:
-    image = np.ascontiguousarray(preprocessed["images"][row])
-    return wire.example_parts(
-        {
-            "image": image.astype(LITTLE_ENDIAN[str(image.dtype)], copy=False).tobytes(),
-            "shape": np.array(image.shape),
-            "dtype": str(image.dtype),
-            **{name: item[name] for name in ("item_id", "series_id", "patient_id", "split")},
-            "dataset": dataset,
-            "slice_index": np.array([item["slice_index"]], np.int64),
-            "label": np.array([item[label] for label in labels], np.float32),
-            **{name: preprocessed[name][row].astype(np.float32) for name in ("spacing_mm", "slope", "intercept")},
-        }
-    )
-
-
-def _common(rows: np.ndarray) -> list[float] | None:
-    """The row that all rows are equal to; None where they differ."""
-    return rows[0].tolist() if len(rows) and (rows == rows[0]).all() else None
-
-
 def write_chunk(
     preprocessed: dict,
     images: pd.DataFrame,
@@ -57,62 +48,130 @@ def write_chunk(
     chunk: int,
     shards: dict[str, Path],
     manifest: Path,
+    compression: str = "none",
 ) -> dict:
     """Write one chunk's shards and manifest; the manifest as a dictionary. Same input, same bytes.
 
-    preprocessed: arrays of `preprocessing.preprocess_chunk`. images: the chunk's image table with its splits.
-    shards: file of each split. Images that preprocessing dropped are counted in the manifest; an image that no row of
-    the table describes is an error.
+    preprocessed: as `chunk_images.read_parts` gives it; its images are asked for one by one. images: the chunk's image
+    table with its splits. shards: file of each split. compression: "none" or "gzip" (of the whole file, as TensorFlow
+    reads it). Images that preprocessing dropped are counted in the manifest; an image that no row of the table
+    describes is an error.
     """
     if set(shards) != set(SPLITS):
         raise ValueError(f"one shard each for {SPLITS}; got {sorted(shards)}")
     assert_disjoint(images, f"the image table of {dataset}, chunk {chunk}")
     pixels = preprocessed["images"]
-    rank = pixels.ndim - 2
-    items = items_of(images, labels, rank)
-    made = item_ids(
-        pd.Series(preprocessed["series_id"], dtype="str"), pd.Series(preprocessed["slice_index"], dtype="int64")
-    )
-    row_of = pd.Series(np.arange(len(made)), index=made)
-    if not row_of.index.is_unique:
-        raise ValueError(
-            f"{dataset}, chunk {chunk}: item {row_of.index[row_of.index.duplicated()][0]} was preprocessed twice"
-        )
-    unknown = row_of.index.difference(items["item_id"])
-    if len(unknown):
-        raise ValueError(
-            f"{dataset}, chunk {chunk}: {len(unknown)} images such as {unknown[0]} are not in the image table"
-        )
-    items = items.assign(row=items["item_id"].map(row_of)).sort_values("item_id")
-    kept = items.dropna(subset="row").astype({"row": "int64"})
+    items = items_of(images, labels, pixels.ndim - 2)
+    items = items.assign(row=items["item_id"].map(_row_of_item(preprocessed, items, f"{dataset}, chunk {chunk}")))
+    kept = items.sort_values("item_id").dropna(subset="row").astype({"row": "int64"})
     written = {}
     for split in SPLITS:
-        chosen = kept[kept["split"] == split].to_dict("records")
-        digest, size = hashlib.sha256(), 0
+        records = serialized_records(preprocessed, kept[kept["split"] == split], labels, dataset)
         with whole_file(Path(shards[split])) as file:
-            for item in chosen:
-                parts = wire.record_parts(_serialized(preprocessed, item["row"], item, labels, dataset))
-                for part in parts:
-                    digest.update(part)
-                file.writelines(parts)
-                size += sum(map(len, parts))
+            hashed = _Hashed(file)
+            with _packer(hashed, compression) as packer:
+                count = write_records(packer, records)
         name = os.path.relpath(shards[split], Path(manifest).parent)
-        written[split] = {"file": name, "records": len(chosen), "bytes": size, "sha256": digest.hexdigest()}
+        written[split] = {"file": name, "records": count, "bytes": hashed.size, "sha256": hashed.digest.hexdigest()}
     summary = {
+        "format": FORMAT,
         "dataset": dataset,
         "chunk": chunk,
-        "image": {
-            "shape": list(pixels.shape[1:]) if len(pixels) else None,
-            "dtype": str(pixels.dtype),
-            "channels": [str(name) for name in preprocessed["channels"]],
-            "slope": _common(preprocessed["slope"]),
-            "intercept": _common(preprocessed["intercept"]),
-            "unit": str(preprocessed["unit"]),
-        },
+        "compression": compression,
+        "image": _image_spec(preprocessed),
+        "steps": json.loads(str(preprocessed["steps"])) if "steps" in preprocessed else None,
         "labels": list(labels),
+        "features": feature_list(list(pixels.shape[1:]), len(labels)) if len(pixels) else None,
         "dropped_by_steps": int(items["row"].isna().sum()),
         "splits": written,
     }
     with whole_file(Path(manifest)) as file:
         file.write((json.dumps(summary, indent=1) + "\n").encode())
     return summary
+
+
+def serialized_records(
+    preprocessed: dict, items: pd.DataFrame, labels: list[str], dataset: str
+) -> Iterator[tuple[bytes, np.ndarray, bytes]]:
+    """(what stands before the image, the image, what stands after it) of one framed record per item.
+
+    items: item_id, series_id, patient_id, split, slice_index, row (of the preprocessed arrays) and the label columns.
+    """
+    pixels, rows = preprocessed["images"], items["row"].to_numpy()
+    image_type = np.dtype(LITTLE_ENDIAN[str(pixels.dtype)])
+    shared = {"shape": np.array(pixels.shape[1:]), "dtype": str(pixels.dtype), "dataset": dataset}
+    columns = {name: repeat(wire.entry(name, value)) for name, value in shared.items()}
+    for name in ("item_id", "series_id", "patient_id", "split", "slice_index"):
+        columns[name] = wire.entries(name, items[name].tolist())
+    for name in ("spacing_mm", "slope", "intercept"):
+        columns[name] = wire.entries(name, preprocessed[name][rows])
+    columns["label"] = wire.entries("label", items[labels].to_numpy(np.float32))
+    for row, *entries in zip(rows.tolist(), *(columns[name] for name in AFTER_IMAGE), strict=False):
+        yield wire.framed("image", pixels[row].astype(image_type, copy=False), b"".join(entries))
+
+
+def write_records(file, records: Iterable[tuple[bytes, np.ndarray, bytes]]) -> int:
+    """Write the records to an open file; their number."""
+    count = 0
+    for record in records:
+        for piece in record:
+            file.write(piece)
+        count += 1
+    return count
+
+
+def _row_of_item(preprocessed: dict, items: pd.DataFrame, where: str) -> pd.Series:
+    """item_id -> row of the preprocessed arrays. Raises ValueError for items made twice or described nowhere."""
+    series = pd.Series(preprocessed["series_id"], dtype="str")
+    made = item_ids(series, pd.Series(preprocessed["slice_index"], dtype="int64"))
+    row_of = pd.Series(np.arange(len(made)), index=made)
+    if not row_of.index.is_unique:
+        raise ValueError(f"{where}: item {row_of.index[row_of.index.duplicated()][0]} was preprocessed twice")
+    unknown = row_of.index.difference(items["item_id"])
+    if len(unknown):
+        raise ValueError(f"{where}: {len(unknown)} images such as {unknown[0]} are not in the image table")
+    return row_of
+
+
+def _image_spec(preprocessed: dict) -> dict:
+    """What the manifest says of the images; slope, intercept and range are null where images differ."""
+    pixels = preprocessed["images"]
+    slope, intercept = (_common(preprocessed[name]) for name in ("slope", "intercept"))
+    known = slope is not None and intercept is not None
+    largest = np.iinfo(pixels.dtype).max
+    return {
+        "shape": list(pixels.shape[1:]) if len(pixels) else None,
+        "dtype": str(pixels.dtype),
+        "channels": [str(name) for name in preprocessed["channels"]],
+        "slope": slope,
+        "intercept": intercept,
+        "unit": str(preprocessed["unit"]),
+        "range": [[b, a * largest + b] for a, b in zip(slope, intercept, strict=True)] if known else None,
+    }
+
+
+def _common(rows: np.ndarray) -> list[float] | None:
+    """The row that all rows are equal to; None where they differ."""
+    return rows[0].tolist() if len(rows) and (rows == rows[0]).all() else None
+
+
+class _Hashed:
+    """An open file whose bytes are counted and hashed as they are written."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.size, self.digest = file, 0, hashlib.sha256()
+
+    def write(self, piece) -> None:
+        """Write bytes or a contiguous array."""
+        self.digest.update(piece)
+        self.size += memoryview(piece).nbytes
+        self._file.write(piece)
+
+
+def _packer(file: _Hashed, compression: str):
+    """A context manager: the file itself, or one that compresses what is written to it."""
+    if compression == "none":
+        return nullcontext(file)
+    if compression == "gzip":
+        return gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0)  # neither name nor time: the same bytes on every run
+    raise ValueError(f"compression must be none or gzip; got '{compression}'")

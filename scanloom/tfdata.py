@@ -18,8 +18,11 @@ def tfdata(manifest_paths, splits, batch: int, drop_remainder: bool = False):
     if not used:
         raise BadShard(f"no images of split {' or '.join(splits)} in the {len(manifests)} manifests given")
     spec, label_names = used[0][1]["image"], used[0][1]["labels"]
+    compression = used[0][1]["compression"]
     for path, manifest in used:
         joined_spec(spec, manifest["image"], path)
+        if manifest["compression"] != compression:
+            raise BadShard(f"{path}: compression {manifest['compression']}, other shards have {compression}")
         if manifest["labels"] != label_names:
             raise BadShard(f"{path}: labels {manifest['labels']}, other shards have {label_names}: read them apart")
     files = [str(path.parent / m["splits"][split]["file"]) for path, m in used for split in splits]
@@ -38,5 +41,6 @@ def tfdata(manifest_paths, splits, batch: int, drop_remainder: bool = False):
         pixels = tf.io.decode_raw(parsed["image"], spec["dtype"])
         return {**parsed, "image": tf.reshape(pixels, [-1, *shape])}
 
-    records = tf.data.TFRecordDataset(files).batch(batch, drop_remainder=drop_remainder)
+    packed = {"none": "", "gzip": "GZIP"}[compression]
+    records = tf.data.TFRecordDataset(files, compression_type=packed).batch(batch, drop_remainder=drop_remainder)
     return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -6,10 +6,12 @@ list of bytes, float32 (packed) or int64 (packed varints), in protobuf's wire fo
 Importing TensorFlow costs about ten CPU seconds per job; writing these two formats needs a page of code.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -26,6 +28,11 @@ class DamagedRecord(ValueError):
 def masked(crc: int) -> int:
     """A CRC-32C as TFRecord stores it: rotated right by 15 bits, plus a constant (so that a CRC of CRCs is no trap)."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def checksum(data) -> int:
+    """The masked CRC-32C of bytes or of a contiguous array."""
+    return masked(google_crc32c.value(data))
 
 
 def varint(number: int) -> bytes:
@@ -51,6 +58,13 @@ def _entry_head(name: str, kind: int, wrapped: bool, length: int) -> bytes:
     return b"\x0a" + varint(len(entry) + length) + entry
 
 
+def _floats(values: np.ndarray) -> np.ndarray:
+    """As float32, with one NaN among the many bit patterns: the same bytes on every run."""
+    floats = values.astype("<f4")
+    floats[np.isnan(floats)] = np.float32(np.nan)
+    return floats
+
+
 def _entry(name: str, value) -> tuple[bytes, bytes]:
     """Head and values of one feature: bytes and str -> one bytes value, floats -> float32, integers -> int64."""
     if isinstance(value, str):
@@ -59,11 +73,7 @@ def _entry(name: str, value) -> tuple[bytes, bytes]:
         return _entry_head(name, BYTES, True, len(value)), value
     array = np.atleast_1d(value)
     if array.dtype.kind == "f":
-        floats = array.astype("<f4")
-        floats[np.isnan(floats)] = np.float32(
-            np.nan
-        )  # one NaN among the many bit patterns: the same bytes on every run
-        kind, payload = FLOAT, floats.tobytes()
+        kind, payload = FLOAT, _floats(array).tobytes()
     elif array.dtype.kind in "iu":
         kind, payload = INT64, b"".join(varint(int(number) % (1 << 64)) for number in array)
     else:
@@ -71,33 +81,56 @@ def _entry(name: str, value) -> tuple[bytes, bytes]:
     return _entry_head(name, kind, bool(payload), len(payload)), payload
 
 
-def example_parts(features: dict) -> list[bytes]:
-    """A serialized tf.train.Example in pieces, so that a large value is not copied.
+def entry(name: str, value) -> bytes:
+    """One feature as it stands in an Example; value: as for `encode_example`."""
+    return b"".join(_entry(name, value))
 
-    Features stand in the order of the mapping: equal input gives equal bytes.
-    """
-    parts = [part for name, value in features.items() for part in _entry(name, value)]
-    return [b"\x0a" + varint(sum(map(len, parts))), *parts]
+
+def entries(name: str, values) -> list[bytes]:
+    """`entry` of one feature for many Examples; values: a float array [n, k], or a list of n texts or integers."""
+    if not isinstance(values, np.ndarray):
+        known = {value: entry(name, value) for value in set(values)}
+        return [known[value] for value in values]
+    payload, size = _floats(values).tobytes(), 4 * values.shape[1]
+    head = _entry_head(name, FLOAT, size > 0, size)
+    return [head + payload[at * size : (at + 1) * size] for at in range(len(values))]
 
 
 def encode_example(features: dict) -> bytes:
-    """A serialized tf.train.Example."""
-    return b"".join(example_parts(features))
-
-
-def record_parts(payload: list[bytes]) -> list[bytes]:
-    """One framed record in pieces; `payload`: the pieces of its payload."""
-    length = struct.pack("<Q", sum(map(len, payload)))
-    check = 0
-    for part in payload:
-        check = google_crc32c.extend(check, part)
-    length_check = struct.pack("<I", masked(google_crc32c.value(length)))
-    return [length + length_check, *payload, struct.pack("<I", masked(check))]
+    """A serialized tf.train.Example; bytes, str, floats or integers by name, in the order of the mapping."""
+    parts = [part for name, value in features.items() for part in _entry(name, value)]
+    return b"".join([b"\x0a" + varint(sum(map(len, parts))), *parts])
 
 
 def encode_record(payload: bytes) -> bytes:
     """One framed record."""
-    return b"".join(record_parts([payload]))
+    return _frame_head(len(payload)) + payload + struct.pack("<I", checksum(payload))
+
+
+def framed(name: str, value: np.ndarray, others: bytes) -> tuple[bytes, np.ndarray, bytes]:
+    """A framed record in three pieces: what stands before the bytes of the value, the value itself, and the rest.
+
+    Its Example holds feature `name` with the value's bytes (a contiguous array, which is not copied), then `others`,
+    entries one after the other.
+    """
+    head, check = _record_head(name, value.nbytes, len(others))
+    check = google_crc32c.extend(google_crc32c.extend(check, value), others)
+    return head, value, others + struct.pack("<I", masked(check))
+
+
+@lru_cache(maxsize=4096)
+def _frame_head(length: int) -> bytes:
+    """What stands before a payload of so many bytes: the length and its checksum."""
+    packed = struct.pack("<Q", length)
+    return packed + struct.pack("<I", checksum(packed))
+
+
+@lru_cache(maxsize=4096)
+def _record_head(name: str, size: int, others: int) -> tuple[bytes, int]:
+    """What stands before the `size` bytes of the first feature, and the CRC-32C of its part that is payload."""
+    head = _entry_head(name, BYTES, True, size)
+    payload = b"\x0a" + varint(len(head) + size + others) + head
+    return _frame_head(len(payload) + size + others) + payload, google_crc32c.value(payload)
 
 
 @dataclass(frozen=True)
@@ -117,6 +150,8 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return number, at
         shift += 7
+        if shift > 63:  # else a megabyte of continued bytes would be summed up for minutes
+            raise DamagedRecord(f"an integer of more than 64 bits at byte {at}")
 
 
 def _fields(data: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
@@ -179,18 +214,41 @@ def decode_example(data: bytes) -> dict:
     return {name: values_of(data, value) for name, value in locate(data).items()}
 
 
-def _length_at(data: np.ndarray, at: int, where: str, record: int) -> int:
-    head = bytes(data[at : at + HEADER])
+def find_records(file: BinaryIO, where: str) -> list[tuple[int, int]]:
+    """Start and length of every payload in an open file, without reading payloads. Raises DamagedRecord."""
+    size = file.seek(0, os.SEEK_END)
+    found, at = [], 0
+    while at < size:
+        file.seek(at)
+        length = _announced(file.read(HEADER), size - at, where, len(found), at)
+        found.append((at + HEADER, length))
+        at += HEADER + length + FOOTER
+    return found
+
+
+def read_record(file: BinaryIO, start: int, length: int) -> bytes:
+    """The payload at that place. Raises DamagedRecord where it does not match its checksum."""
+    file.seek(start)
+    record = file.read(length + FOOTER)
+    if len(record) < length + FOOTER or struct.pack("<I", checksum(record[:length])) != record[length:]:
+        raise DamagedRecord(f"the record at byte {start} does not match its checksum")
+    return record[:length]
+
+
+def _announced(head: bytes, left: int, where: str, record: int, at: int) -> int:
+    """Length of the payload after that header, `left` bytes before the end of the file."""
     if len(head) < HEADER:
         raise DamagedRecord(f"{where}: record {record} is cut off: {len(head)} of {HEADER} header bytes")
     length, check = struct.unpack("<QI", head)
-    if masked(google_crc32c.value(head[:8])) != check:
+    if checksum(head[:8]) != check:
         raise DamagedRecord(f"{where}: record {record}: the checksum of its length is wrong (byte {at})")
-    if at + HEADER + length + FOOTER > len(data):
-        raise DamagedRecord(
-            f"{where}: record {record} is cut off: {length} bytes announced, {len(data) - at - HEADER} left"
-        )
+    if HEADER + length + FOOTER > left:
+        raise DamagedRecord(f"{where}: record {record} is cut off: {length} bytes announced, {left - HEADER} left")
     return length
+
+
+def _length_at(data: np.ndarray, at: int, where: str, record: int) -> int:
+    return _announced(bytes(data[at : at + HEADER]), len(data) - at, where, record, at)
 
 
 def index_records(data: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -215,12 +273,16 @@ def index_records(data: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]
     return np.array(starts, np.int64), np.array(lengths, np.int64)
 
 
+def is_whole(data: np.ndarray, start: int, length: int) -> bool:
+    """Whether the payload at that place of the file's bytes matches its checksum."""
+    stored = int.from_bytes(bytes(data[start + length : start + length + FOOTER]), "little")
+    return checksum(data[start : start + length]) == stored
+
+
 def check_records(data: np.ndarray, where: str) -> None:
     """Compare every checksum in the file's bytes. Raises DamagedRecord naming the first record that differs."""
     for record, (start, length) in enumerate(zip(*index_records(data, where), strict=True)):
-        payload = bytes(data[start : start + length])
-        (check,) = struct.unpack("<I", bytes(data[start + length : start + length + FOOTER]))
-        if masked(google_crc32c.value(payload)) != check:
+        if not is_whole(data, start, length):
             raise DamagedRecord(
                 f"{where}: record {record} is damaged: bytes {start} to {start + length} do not match their checksum"
             )

@@ -1,18 +1,31 @@
-"""Images that stand twice in a dataset, exactly or nearly, within and across splits."""
+"""Images that stand twice in the study, exactly or nearly, within and across splits and datasets."""
+
+import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from scanloom.leakage import audit
+from scanloom.fingerprints import read_fingerprints
+from scanloom.leakage import audit, example_images, examples, summary
 from scanloom.provenance import stamp
-from scanloom.records import open_shards
-from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])
-    shards = open_shards(manifests_of(snakemake.input.index))
-    pairs = audit(shards.images(np.arange(len(shards))), shards.table)
+    given, params = snakemake.input, snakemake.params
+    table, coefficients = read_fingerprints(given.fingerprints)
+    roots = {Path(path).parent.name: Path(json.loads(Path(path).read_text())["root"]) for path in given.roots}
+    rows = {
+        name: pd.concat([pd.read_parquet(path) for path in given.chunks if Path(path).parents[1].name == name])
+        for name in roots
+    }
+    pairs = audit(table, coefficients, rows, roots, params.roles, params.rank, snakemake.threads)
     pairs.to_parquet(snakemake.output.leakage, index=False)
-    across = pairs[pairs.split_a != pairs.split_b]
-    print(f"{len(shards)} images: {len(pairs)} pairs of copies, {len(across)} of them across splits")
-    stamp(snakemake.output.origin, snakemake.rule, {}, [snakemake.input.index], snakemake.params.code)
+    shown = examples(pairs, params.examples)
+    indexes = {Path(path).parents[1].name: path for path in given.indexes}
+    with open(snakemake.output.examples, "wb") as file:
+        np.savez(file, **example_images(shown, indexes), compared=len(table), no_content=(~table.has_content).sum())
+    print(f"{len(table)} images of {', '.join(roots)}: {len(pairs)} pairs of copies")
+    print(summary(pairs).to_string(index=False))
+    stamp(snakemake.output.origin, snakemake.rule, {"roles": params.roles}, given.fingerprints, params.code)

@@ -8,36 +8,42 @@ import pandas as pd
 from scanloom import plugins
 from scanloom.catalogue import build_catalogue, declared_files, unexpected_counts
 from scanloom.identity import study_salt
-from scanloom.labels import read_label_table
+from scanloom.labels import label_files, mask_column, read_labels
 from scanloom.provenance import stamp
+from scanloom.readers._scan import find_files
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])
     params, output = snakemake.params, snakemake.output
+    private = Path(output.files).parent
     root = Path(json.loads(Path(snakemake.input.root).read_text())["root"])
-    table = params.labels["table"]
-    labels = read_label_table(root / table) if table else None
-    mask_column = params.masks["table_column"] if params.masks else None
+    labels = read_labels(root, params.labels, find_files(root), params.masks)
     catalogue = build_catalogue(
         params.reader["name"],
         plugins.settings("readers", params.reader["name"], params.reader["settings"]),
         root,
         dataset=snakemake.wildcards.dataset,
-        salt=study_salt(params.salt, Path(output.files).parents[1]),
+        salt=study_salt(params.salt, private.parent),
         chunks=len(output.chunks),
         modality=params.modality,
+        where=params.where,
+        exclude=params.exclude,
         group=params.group,
         site=params.site,
         labels=labels,
         join=params.labels["join"],
         key=params.labels["key"],
-        declared=declared_files(root, table, labels, mask_column),
+        normalise=params.labels["normalise"],
+        declared=declared_files(label_files(root, params.labels), labels, mask_column(params.masks)),
         workers=snakemake.threads,
+        unpack_to=private / "unpacked",
     )
     catalogue.catalogue.to_parquet(output.catalogue, index=False)
     catalogue.files.to_parquet(output.files, index=False)
-    labels = catalogue.labels if catalogue.labels is not None else pd.DataFrame()
+    catalogue.series.to_parquet(output.series, index=False)
+    no_labels = pd.DataFrame({params.labels["key"] or params.labels["join"]: []}, dtype="str")
+    labels = catalogue.labels if catalogue.labels is not None else no_labels
     labels.to_parquet(output.labels, index=False)
     for chunk, path in enumerate(output.chunks):
         catalogue.chunk_rows[chunk].to_parquet(path, index=False)
@@ -45,5 +51,5 @@ if __name__ == "__main__":
     print(json.dumps(catalogue.books, indent=1))
     for difference in unexpected_counts(catalogue.catalogue, params.expected):
         print(f"warning: {difference}")
-    settings = {"reader": params.reader, "modality": params.modality, "group": params.group}
+    settings = {key: getattr(params, key) for key in ("reader", "modality", "where", "exclude", "group")}
     stamp(output.origin, snakemake.rule, settings, [output.files], params.code)

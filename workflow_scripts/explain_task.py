@@ -33,6 +33,7 @@ if __name__ == "__main__":
         Path(json.loads(Path(given.root).read_text())["root"]),
         params.steps,
         params.rank,
+        params.reader,
     )
     explained = explain(
         shards.images,

@@ -17,7 +17,7 @@ if __name__ == "__main__":
     root = Path(json.loads(Path(snakemake.input.root).read_text())["root"])
     name = params.reader["name"]
     reader, settings = plugins.load("readers", name), plugins.settings("readers", name, params.reader["settings"])
-    label, about = next(iter(params.labels["columns"].items()))
+    label, about = next(iter(params.labels["columns"].items()), (None, {"classes": []}))
     sheet = contact_sheet(
         lambda series: reader.read_series(root, series, settings),
         pd.concat([pd.read_parquet(path) for path in snakemake.input.chunks], ignore_index=True),

@@ -1,101 +1,80 @@
 """One DICOM file's header, read once and without its pixels: either the reason it cannot be used, or its images.
 
-Files are judged by content, never by name. Dates, names and birth days are not read at all.
+Files are judged by content, never by name. Dates, names and birth days are not read at all. Nearly all files are read
+by the fast walk (`_dicom_walk`), the others by pydicom (`_dicom_open`); both give the same, which tests hold them to.
 """
 
-import logging
 import math
 import os
+import re
 import struct
-import warnings
-from contextlib import contextmanager
+from functools import lru_cache
+from typing import BinaryIO, NamedTuple
 
-import pydicom
 from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    UID_dictionary,
+)
+
+from scanloom.readers._dicom_open import open_repaired, quiet_pydicom, read_as_it_is
+from scanloom.readers._dicom_pixels import read_frames
+from scanloom.readers._dicom_values import ATTRIBUTES, WANTED, dataset_values, frame_values, plain_values
+from scanloom.readers._dicom_walk import ITEM, LONG_VR, PIXELS, SEQUENCE_END, UNDEFINED, walk
 
 NOT_DICOM = "not a DICOM file"
+DIRECTORY = "directory of files (DICOMDIR)"
 NO_PIXELS = "no pixel data"
 TRUNCATED = "truncated"
 UNREADABLE = "unreadable"
+UNDECODABLE = "undecodable"
 LOCALIZER = "localizer"
 MOSAIC = "mosaic of slices"
 COLOUR = "colour picture in a CT series"
 NO_RESCALE = "no rescale to HU"
 
-TAGS = [
-    "ImageType",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "PatientID",
-    "Modality",
-    "BodyPartExamined",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "ConvolutionKernel",
-    "InstitutionName",
-    "SliceThickness",
-    "KVP",
-    "XRayTubeCurrent",
-    "InstanceNumber",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "BitsAllocated",
-    "BitsStored",
-    "PixelRepresentation",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-]
+OLDEST_YEARS = 90.0  # all ages above 89 are one (45 CFR 164.514(b)(2)(i)(C))
+AGE_UNITS = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}  # of a year (PS3.5 6.2, AS)
 
-PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
-UNDEFINED = 0xFFFFFFFF
+MOST_DEFLATED = 1032  # bytes that one byte of a deflated file can become
+DECODED_AT_ONCE = 16  # frames of a multi-frame file
+_MOST_FRAMES = 2**31 - 1  # PS3.5 6.2, IS
+_NAN = math.nan
+_NAN_2, _NAN_3, _NAN_6 = (_NAN,) * 2, (_NAN,) * 3, (_NAN,) * 6
+_ORIENTATION = tuple(f"orientation_{i}" for i in range(6))
+_AGE = re.compile(r"(\d{1,3})([YMWD])")
+_PACKAGE = re.compile(r"pylibjpeg-\w+")  # in what pydicom says of a decoder's dependencies
+_OF_AN_IMAGE = frozenset(["sop_class", "modality", "Rows"])  # what looks like DICOM and has none of these is not
+_OF_ANY_FILE = ("sop_uid", "sop_class", "series_uid", "study_uid", "raw_patient", "modality", "series_description")
+_DIRECTORY_CLASS = MediaStorageDirectoryStorage.encode()
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+# Transfer syntaxes that the fast walk can read: raw UID -> (UID, whether value representations are implicit).
+_WALKABLE = {
+    uid.encode(): (uid, uid == ImplicitVRLittleEndian)
+    for uid, (_, kind, *_) in UID_dictionary.items()
+    if kind == "Transfer Syntax" and uid not in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+}
+_SYNTAX_NAMES = {uid: UID(uid).name for uid, _ in _WALKABLE.values()}
 
 
-@contextmanager
-def quiet_pydicom():
-    """pydicom's warnings and log lines switched off: they quote raw header values, and logs must hold none."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+class Found(NamedTuple):
+    """What a file holds. reason: why it has no whole pixels, or ""; images: one row per frame, or what identifies it.
 
-
-def open_dicom(file, **options) -> pydicom.FileDataset:
-    """The data set with a transfer syntax, whether or not the file has DICOM's preamble (PS3.10 7.1).
-
-    Raises InvalidDicomError for anything that does not look like DICOM. `file`: a path or an open binary file.
+    syntax: transfer syntax UID. has_modality_lut: stored values are rescaled by a table.
     """
-    if isinstance(file, str | os.PathLike):
-        with open(file, "rb") as opened:
-            return open_dicom(opened, **options)
-    start = file.read(132)
-    file.seek(0)
-    if start[128:132] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
-        raise InvalidDicomError("neither a preamble nor a first element of group 2 or 8")
-    header = pydicom.dcmread(file, force=start[128:132] != b"DICM", **options)
-    if "TransferSyntaxUID" not in header.file_meta:
-        # PS3.5 10.1: the default transfer syntax holds where nothing else was said.
-        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    return header
+
+    reason: str
+    images: list[dict]
+    syntax: str
+    has_modality_lut: bool = False
 
 
 def read_header(path: str, modality: str | None, check_compressed: bool) -> tuple[str, list[dict]]:
@@ -105,21 +84,15 @@ def read_header(path: str, modality: str | None, check_compressed: bool) -> tupl
     check_compressed: decode compressed pixels once, so that a file which cannot be decoded is found here.
     """
     try:
-        with quiet_pydicom(), open(path, "rb") as file:
-            header = open_dicom(file, stop_before_pixels=True, specific_tags=TAGS)
-            if not any(tag in header for tag in ("SOPClassUID", "Modality", "Rows")):
-                return _no_pixel_reason(path) if _has_preamble(file) else NOT_DICOM, []
-            deflated = header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
-            pixels = None if deflated else _pixel_element(file, header)
-            if pixels is None and not deflated:
-                return _no_pixel_reason(path), _known(header)
-            images = _images(header)
-            reason = _unwanted(header, images, modality)
-            if not reason and pixels is not None and not _complete(file, header, *pixels):
-                reason = TRUNCATED
-            if not reason and (deflated or header.file_meta.TransferSyntaxUID.is_compressed):
-                reason = _undecodable(path, header.file_meta.TransferSyntaxUID, check_compressed)
-            return reason, images
+        found = by_walk(path)
+        if found is None:
+            with quiet_pydicom():
+                found = by_pydicom(path)
+        reason = found.reason or _unwanted(found, modality)
+        if not reason and found.syntax not in _NATIVE:
+            with quiet_pydicom():
+                reason = _undecodable(path, found, check_compressed)
+        return reason, found.images
     except InvalidDicomError:
         return NOT_DICOM, []
     except struct.error:
@@ -130,15 +103,165 @@ def read_header(path: str, modality: str | None, check_compressed: bool) -> tupl
         return UNREADABLE, []
 
 
-def _has_preamble(file) -> bool:
-    """True for a file in DICOM's own format (PS3.10 7.1), however little of it is there."""
-    file.seek(128)
-    return file.read(4) == b"DICM"
+def by_walk(path: str) -> Found | None:
+    """What the fast walk understands of the file, None where that is not all."""
+    walked = walk(path, WANTED, _WALKABLE)
+    if walked is None:
+        return None
+    if walked.values.get("MediaStorageSOPClassUID", b"").rstrip(b"\0 ") == _DIRECTORY_CLASS:
+        return Found(DIRECTORY, [], walked.syntax)
+    try:
+        values = plain_values(walked.values)
+        if walked.pixels is None:
+            known = not _OF_AN_IMAGE.isdisjoint(values)
+            return Found(NO_PIXELS, [_known(values)], walked.syntax) if known else None
+        if values.get("NumberOfFrames", 1.0) not in (1.0, 0.0):
+            return None  # a row per frame is pydicom's work
+        bytes_needed = _native_bytes(values)
+        row = _row(values, walked.syntax)
+    except ValueError:
+        return None
+    row["overlay_planes"], row["private_elements"] = walked.overlays, walked.private
+    start, length = walked.pixels
+    if length == UNDEFINED:
+        with open(path, "rb") as file:
+            reason = _encapsulated(file, start, walked.size, walked.syntax, 1)
+    else:
+        reason = "" if min(length, walked.size - start) >= bytes_needed else TRUNCATED
+    return Found(reason, [row], walked.syntax)
 
 
-def _no_pixel_reason(path: str) -> str:
+def by_pydicom(path: str) -> Found:
+    """What pydicom understands of the file. Raises what pydicom raises, ValueError where no image can be described."""
+    with open(path, "rb") as opened:
+        header, file, repaired = open_repaired(opened, stop_before_pixels=True)
+        syntax = header.file_meta.TransferSyntaxUID
+        if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return Found(DIRECTORY, [], syntax)
+        if not any(ATTRIBUTES[name][0] in header for name in _OF_AN_IMAGE):
+            opened.seek(128)
+            if opened.read(4) != b"DICM":
+                raise InvalidDicomError("nothing in it that an image has")
+            return Found(_no_pixels(path), [], syntax)
+        deflated = syntax == DeflatedExplicitVRLittleEndian
+        pixels = None if deflated else _pixel_element(file, syntax)
+        if pixels is None and not deflated:
+            return Found(_no_pixels(path), [_known(dataset_values(header, _OF_ANY_FILE))], syntax)
+        values = dataset_values(header, ATTRIBUTES)
+        more = {
+            "overlay_planes": sum(_has_overlay(header, group) for group in range(0x6000, 0x6100, 2)),
+            "private_elements": sum(tag >> 16 & 1 for tag in header.keys()),  # noqa: SIM118 (elements would be read)
+            "header_repaired": repaired,
+        }
+        frames = _whole(values.get("NumberOfFrames") or 1, most=_MOST_FRAMES)
+        if deflated:
+            reason = TRUNCATED if _native_bytes(values) > MOST_DEFLATED * os.path.getsize(path) else ""
+        else:
+            reason = _incomplete(file, *pixels, _native_bytes(values), syntax, frames)
+        # A wrong number of frames must not fill the memory with rows of pictures that are not there.
+        images = [row | more for row in _frames(header, values, syntax, frames, 1 if reason else frames)]
+        return Found(reason, images, syntax, "ModalityLUTSequence" in header)
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _known(values: dict) -> dict:
+    """The columns of a file without pixels: what identifies it."""
+    return {name: values[name] for name in _OF_ANY_FILE if name in values}
+
+
+def _row(values: dict, syntax: str) -> dict:
+    """The columns of an image, made of its values in place. Raises ValueError without size or bits."""
+    row, take = values, values.pop
+    bits_allocated, series_number = _whole(take("BitsAllocated", 0)), take("SeriesNumber", _NAN)
+    sex, burned_in = take("PatientSex", ""), take("BurnedInAnnotation", "")
+    image_laterality, laterality = take("ImageLaterality", ""), take("Laterality", "")
+    spacing, detector_spacing = take("PixelSpacing", _NAN_2), take("ImagerPixelSpacing", _NAN_2)
+    row["frame"] = -1
+    row["rows"], row["columns"] = _whole(take("Rows", 0)), _whole(take("Columns", 0))
+    samples = _whole(take("SamplesPerPixel", 1))
+    row["samples"] = 3 if row.get("photometric") == "PALETTE COLOR" else samples
+    row["bits_stored"] = _whole(take("BitsStored", 0) or bits_allocated)
+    row["signed"] = take("PixelRepresentation", 0) == 1
+    row["transfer_syntax"] = _SYNTAX_NAMES.get(syntax) or UID(syntax).name
+    row["series_number"] = int(series_number) if abs(series_number) <= _MOST_FRAMES else 0
+    row["laterality"] = image_laterality or laterality
+    row["patient_sex"] = sex if sex in ("M", "F", "O") else ""
+    row["patient_age_years"] = _age_years(take("PatientAge", ""))
+    row["contrast_agent"] = bool(take("ContrastBolusAgent", ""))
+    row["burned_in"] = burned_in if burned_in in ("YES", "NO") else ""
+    row["spacing_y_mm"], row["spacing_x_mm"] = spacing if spacing[0] == spacing[0] else detector_spacing
+    row["position_0"], row["position_1"], row["position_2"] = take("ImagePositionPatient", _NAN_3)
+    row.update(zip(_ORIENTATION, take("ImageOrientationPatient", _NAN_6), strict=True))
+    take("NumberOfFrames", 1)
+    return row
+
+
+def _whole(number: float, most: int = 65535) -> int:
+    """The number as an integer. Raises ValueError where it is not from 1 to the largest that DICOM can write."""
+    if not 1 <= number <= most:
+        raise ValueError(f"size, bits or frames of the image are {number}, expected 1 to {most}")
+    return int(number)
+
+
+@lru_cache
+def _age_years(text: str) -> float:
+    """Years of "045Y", "018M", "003W" or "010D"; NaN for anything else."""
+    match = _AGE.fullmatch(text)
+    return min(int(match[1]) / AGE_UNITS[match[2]], OLDEST_YEARS) if match else _NAN
+
+
+def _frames(header: Dataset, values: dict, syntax: str, frames: int, wanted: int) -> list[dict]:
+    """One row for each of the first `wanted` frames; a file's only frame, without functional groups, has number -1."""
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    if frames == 1 and not groups:
+        return [_row(values, syntax)]
+    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
+    # A position of the whole file is none of its frames.
+    common = {name: value for name, value in values.items() if not name.startswith(("ImagePos", "ImageOri"))}
+    rows = []
+    for number in range(wanted):
+        mine = groups[number] if groups and number < len(groups) else None
+        rows.append(_row(common | frame_values(mine, shared), syntax) | {"frame": number})
+    return rows
+
+
+def _has_overlay(header: Dataset, group: int) -> bool:
+    """Whether the overlay plane has data (PS3.3 C.9.2)."""
+    tag = group << 16 | 0x3000
+    return tag in header and bool(header.get_item(tag).value)
+
+
+# --- verdicts --------------------------------------------------------------------------------------------------------
+
+
+def _unwanted(found: Found, modality: str | None) -> str:
+    """Why this picture is not one of the wanted kind, or ""."""
+    image = found.images[0]
+    found_modality, kind = image.get("modality", ""), _kind(image.get("image_type", ""))
+    if (modality and found_modality != modality) or found_modality == "SEG":
+        return f"wrong modality: {found_modality or 'none'}"
+    if kind:
+        return kind
+    if found_modality == "CT" and image["samples"] > 1:
+        return COLOUR
+    if found_modality == "CT" and math.isnan(image.get("rescale_intercept", _NAN)) and not found.has_modality_lut:
+        return NO_RESCALE
+    return ""
+
+
+@lru_cache
+def _kind(image_type: str) -> str:
+    """Why an image of this type (0008,0008) is no slice, or ""."""
+    parts = image_type.upper().split("\\")
+    return LOCALIZER if "LOCALIZER" in parts else MOSAIC if "MOSAIC" in parts else ""
+
+
+def _no_pixels(path: str) -> str:
     """ "truncated" where the file ends inside an element, "no pixel data" where it ends after one."""
-    header = open_dicom(path)
+    with open(path, "rb") as file:
+        header = read_as_it_is(file)
     elements = list(header._dict.values())
     if not elements:
         return TRUNCATED
@@ -148,163 +271,75 @@ def _no_pixel_reason(path: str) -> str:
     return NO_PIXELS
 
 
-def _pixel_element(file, header) -> tuple[int, int] | None:
+def _pixel_element(file: BinaryIO, syntax: str) -> tuple[int, int] | None:
     """(offset of the pixel bytes, their declared length), from where the header's reader stopped; None: no pixels."""
-    little = header.file_meta.TransferSyntaxUID != ExplicitVRBigEndian
-    order = "<" if little else ">"
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
     start = file.tell()
-    raw = file.read(12)
-    if len(raw) < 8 or struct.unpack(order + "HH", raw[:4]) not in PIXEL_TAGS:
+    head = file.read(12)
+    if len(head) < 8 or (head[:4] if order == "<" else head[1::-1] + head[3:1:-1]) not in PIXELS:
         return None
-    implicit = header.original_encoding[0]
-    if implicit:
-        return start + 8, struct.unpack(order + "L", raw[4:8])[0]
-    if len(raw) < 12:
-        return start + len(raw), 0
-    return start + 12, struct.unpack(order + "L", raw[8:12])[0]
+    if head[4:6] not in LONG_VR:
+        return start + 8, struct.unpack(order + "L", head[4:8])[0]
+    if len(head) < 12:
+        return start + len(head), 0
+    return start + 12, struct.unpack(order + "L", head[8:12])[0]
 
 
-def _complete(file, header, start: int, length: int) -> bool:
-    """True where all pixel bytes are there: by size for native pixels, by walking the items for encapsulated ones."""
-    size = os.fstat(file.fileno()).st_size
+def _incomplete(file: BinaryIO, start: int, length: int, bytes_needed: int, syntax: str, frames: int) -> str:
+    """ "" where all pixel bytes are there, else why they are of no use."""
+    size = file.seek(0, os.SEEK_END)
     if length == UNDEFINED:
-        return _sequence_ends(file, start, size)
-    samples = 2 if header.get("PhotometricInterpretation") == "YBR_FULL_422" else header.get("SamplesPerPixel", 1)
-    bits = header.Rows * header.Columns * samples * header.BitsAllocated * int(header.get("NumberOfFrames") or 1)
-    return min(length, size - start) >= math.ceil(bits / 8)
+        return _encapsulated(file, start, size, syntax, frames)
+    return "" if min(length, size - start) >= bytes_needed else TRUNCATED
 
 
-def _sequence_ends(file, start: int, size: int) -> bool:
-    """True where the items of encapsulated pixels (PS3.5 A.4) run up to the sequence delimiter."""
+def _native_bytes(values: dict) -> int:
+    """Bytes of uncompressed pixels (PS3.5 8.1.1); 0 where the header does not say."""
+    get = values.get
+    samples = 2 if get("photometric") == "YBR_FULL_422" else get("SamplesPerPixel", 1)
+    bits = get("Rows", 0) * get("Columns", 0) * samples * get("BitsAllocated", 0) * (get("NumberOfFrames") or 1)
+    return math.ceil(bits / 8)
+
+
+def _encapsulated(file: BinaryIO, start: int, size: int, syntax: str, frames: int) -> str:
+    """ "" where the items of encapsulated pixels run up to the sequence delimiter, and each frame has one (PS3.5 A.4).
+
+    The first item is the table of offsets.
+    """
+    items = 0
     while start + 8 <= size:
         file.seek(start)
-        group, element, length = struct.unpack("<HHL", file.read(8))
-        if (group, element) == (0xFFFE, 0xE0DD):
-            return True
-        if (group, element) != (0xFFFE, 0xE000):
-            return False
-        start += 8 + length
-    return False
+        head = file.read(8)
+        if head[:4] == SEQUENCE_END:
+            return f"{UNDECODABLE}: {UID(syntax).name}" if items <= frames or syntax in _NATIVE else ""
+        if head[:4] != ITEM:
+            break
+        items += 1
+        start += 8 + struct.unpack("<L", head[4:])[0]
+    return TRUNCATED
 
 
-def _undecodable(path: str, syntax: UID, decode: bool) -> str:
-    """ "" where the pixels can be decoded, else the reason with the transfer syntax' name."""
-    reason = f"undecodable: {syntax.name}"
+def _undecodable(path: str, found: Found, decode: bool) -> str:
+    """ "" where the pixels can be decoded, else the reason with the transfer syntax' name and what could help."""
+    syntax = UID(found.syntax)
     try:
-        if syntax.is_compressed and not get_decoder(syntax).is_available:
-            return reason
-        if decode:
-            pixel_array(open_dicom(path))
+        frames = [image["frame"] for image in found.images]
+        for first in range(0, len(frames) if decode else 0, DECODED_AT_ONCE):
+            read_frames(path, frames[first : first + DECODED_AT_ONCE])
+        if decode or get_decoder(syntax).is_available:
+            return ""
     except Exception:
         # Decoders raise whatever their libraries raise; any of it means the same here.
-        return reason
-    return ""
+        pass
+    package = _missing_package(syntax)
+    return f"{UNDECODABLE}: {syntax.name}" + (f" (install {package})" if package else "")
 
 
-def _unwanted(header, images: list[dict], modality: str | None) -> str:
-    """Why this picture is not one of the wanted kind, or ""."""
-    found = _text(header, "Modality")
-    if (modality and found != modality) or found == "SEG":
-        return f"wrong modality: {found or 'none'}"
-    kind = [str(part).upper() for part in header.get("ImageType") or []]
-    if "LOCALIZER" in kind:
-        return LOCALIZER
-    if "MOSAIC" in kind:
-        return MOSAIC
-    if found == "CT" and images[0]["samples"] > 1:
-        return COLOUR
-    if found == "CT" and math.isnan(images[0]["rescale_intercept"]) and "ModalityLUTSequence" not in header:
-        return NO_RESCALE
-    return ""
-
-
-def _text(header, keyword: str) -> str:
-    """The value as text of at most 64 characters (DICOM's LO), "" where absent."""
-    value = header.get(keyword)
-    if value is None:
-        return ""
-    parts = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else value
-    return "\\".join(str(part) for part in parts).strip()[:64]
-
-
-def _numbers(source, keyword: str, count: int) -> list[float]:
-    """`count` numbers; all NaN where absent, of another count or not numbers."""
+def _missing_package(syntax: UID) -> str:
+    """The package that decodes these pixels, where it is not installed."""
     try:
-        value = None if source is None else source.get(keyword)
-        values = [float(v) for v in (value if hasattr(value, "__iter__") else [value])]
-    except (TypeError, ValueError):
-        values = []
-    return values if len(values) == count else [math.nan] * count
-
-
-def _known(header) -> list[dict]:
-    """What identifies a file without pixels."""
-    return [
-        {
-            "sop_uid": _text(header, "SOPInstanceUID"),
-            "series_uid": _text(header, "SeriesInstanceUID"),
-            "study_uid": _text(header, "StudyInstanceUID"),
-            "raw_patient": _text(header, "PatientID"),
-            "modality": _text(header, "Modality"),
-        }
-    ]
-
-
-def _macro(frame, shared, sequence: str):
-    """The first item of a functional group of this frame, or of all frames; None where neither has it."""
-    for groups in (frame, shared):
-        if groups is not None and groups.get(sequence):
-            return groups[sequence][0]
-    return None
-
-
-def _images(header) -> list[dict]:
-    """One dict per frame; a file with one frame and no functional groups has `frame` -1."""
-    palette = header.get("PhotometricInterpretation") == "PALETTE COLOR"
-    common = _known(header)[0] | {
-        "body_part": _text(header, "BodyPartExamined"),
-        "manufacturer": _text(header, "Manufacturer"),
-        "scanner_model": _text(header, "ManufacturerModelName"),
-        "kernel": _text(header, "ConvolutionKernel"),
-        "institution": _text(header, "InstitutionName"),
-        "rows": int(header.Rows),
-        "columns": int(header.Columns),
-        "photometric": _text(header, "PhotometricInterpretation"),
-        "samples": 3 if palette else int(header.get("SamplesPerPixel", 1)),
-        "bits_stored": int(header.get("BitsStored") or header.BitsAllocated),
-        "signed": header.get("PixelRepresentation") == 1,
-        "transfer_syntax": header.file_meta.TransferSyntaxUID.name,
-        "kvp": _numbers(header, "KVP", 1)[0],
-        "tube_current_ma": _numbers(header, "XRayTubeCurrent", 1)[0],
-        "instance_number": _numbers(header, "InstanceNumber", 1)[0],
-    }
-    frames = int(header.get("NumberOfFrames") or 1)
-    groups = header.get("PerFrameFunctionalGroupsSequence")
-    if frames == 1 and not groups:
-        return [common | {"frame": -1} | _place(header, header, header, header)]
-    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
-    images = []
-    for number in range(frames):
-        mine = groups[number] if groups and number < len(groups) else None
-        position = _macro(mine, shared, "PlanePositionSequence")
-        orientation = _macro(mine, shared, "PlaneOrientationSequence")
-        measures = _macro(mine, shared, "PixelMeasuresSequence") or header
-        rescale = _macro(mine, shared, "PixelValueTransformationSequence") or header
-        images.append(common | {"frame": number} | _place(position, orientation, measures, rescale))
-    return images
-
-
-def _place(position, orientation, measures, rescale) -> dict:
-    """Geometry and rescale of one frame from the data sets that hold them."""
-    spacing = _numbers(measures, "PixelSpacing", 2)
-    if math.isnan(spacing[0]):
-        spacing = _numbers(measures, "ImagerPixelSpacing", 2)
-    place = {
-        "slice_thickness_mm": _numbers(measures, "SliceThickness", 1)[0],
-        "spacing_y_mm": spacing[0],
-        "spacing_x_mm": spacing[1],
-        "rescale_slope": _numbers(rescale, "RescaleSlope", 1)[0],
-        "rescale_intercept": _numbers(rescale, "RescaleIntercept", 1)[0],
-    }
-    place |= {f"position_{i}": v for i, v in enumerate(_numbers(position, "ImagePositionPatient", 3))}
-    return place | {f"orientation_{i}": v for i, v in enumerate(_numbers(orientation, "ImageOrientationPatient", 6))}
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        return ""
+    wanted = _PACKAGE.search(" ".join(decoder.missing_dependencies))
+    return wanted[0] if wanted and not decoder.is_available else ""

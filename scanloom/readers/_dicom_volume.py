@@ -1,32 +1,138 @@
 """The images of one DICOM series as a volume in physical units."""
 
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from scanloom.geometry import spacing_along
-from scanloom.readers._dicom_pixels import read_frames
-from scanloom.readers._scan import private_errors
+from scanloom.geometry import affine_on_grid, spacing_along, stack_affine
+from scanloom.readers._dicom_pixels import WHOLE, Frames, read_files
+from scanloom.readers._scan import located, private_errors
+from scanloom.readers._stack_correction import correct_stack, needs_correction
 from scanloom.readers._volume import Volume
+
+ORIENTATION = [f"orientation_{i}" for i in range(6)]
+PLACE = [f"position_{i}" for i in range(3)]
+FILES_PER_BLOCK = 8  # slices that stay in the processor's cache while a few steps work on them
 
 
 @private_errors
 def read_series(root: Path, rows: pd.DataFrame, settings) -> Volume:
-    """The images of `rows` (path, frame, slice_index, position_mm; in stack order) as one volume in physical units."""
-    run = (rows.path != rows.path.shift()).cumsum()
-    parts = [
-        read_frames(Path(root) / part.path.iloc[0], part.frame.tolist()) for _, part in rows.groupby(run, sort=False)
-    ]
-    values = np.concatenate([part.values for part in parts])
-    padding = np.concatenate([part.padding for part in parts])
-    position = rows.position_mm.to_numpy(dtype=np.float64)
-    spacing_z = spacing_along(position) if np.isfinite(position).all() else np.nan
+    """The images of `rows` as one volume in physical units, its stack corrected as the settings want it.
+
+    rows: in stack order; path, frame, slice_index, position_mm (along the normal), and orientation_0 ... orientation_5
+    and position_0 ... position_2 (LPS) for the affine and for corrections.
+    """
+    frames = read_files(_runs(_images(root, rows)), settings.voi_lut)
+    stack = _Stack.of(rows)
+    volume = _volume(frames, stack, rows.slice_index.to_numpy(dtype=np.int64), stack.affine(frames.spacing_mm))
+    return correct_stack(volume, *stack.where, settings) if stack.is_crooked(settings) else volume
+
+
+def read_blocks(
+    root: Path,
+    rows: pd.DataFrame,
+    settings,
+    with_padding: bool = False,
+    needed: Callable[[Volume], Sequence[slice]] | None = None,
+) -> Iterator[Volume]:
+    """The images of `rows` a few files at a time, in order, for steps that take slices one by one.
+
+    Values, slice numbers, spacing and place in space are those of `read_series`; there is a padding mask only where
+    asked for. needed: is asked which slices, rows and columns count, with a volume that has all but the values of the
+    series; other slices do not come, other rows and columns are undefined. A series whose stack is to be corrected
+    comes as one block, whole.
+    """
+    stack = _Stack.of(rows)
+    if stack.is_crooked(settings):
+        yield read_series(root, rows, settings)
+        return
+    numbers, images, about = (
+        rows.slice_index.to_numpy(np.int64),
+        _images(root, located(rows)),
+        rows.filter(["series_id"]),
+    )
+
+    def read(block: slice, part: tuple[slice, slice] = WHOLE) -> Frames:
+        def reading(*_) -> Frames:
+            return read_files(_runs(images[block]), settings.voi_lut, with_padding=with_padding, part=part)
+
+        return private_errors(reading)(root, about, settings)
+
+    middle = len(rows) // 2
+    first = read(slice(middle, middle + 1))
+    affine = stack.affine(first.spacing_mm)
+    z, *part = slice(0, len(rows)), *WHOLE
+    if needed is not None:
+        shape = (len(rows), *first.values.shape[1:])
+        values = np.broadcast_to(np.float32(0), shape)
+        z, *part = needed(_volume(replace(first, values=values, padding=None), stack, numbers, affine))
+    for block in _blocks(images, z):
+        frames = read(block, tuple(part))
+        yield _volume(frames, stack, numbers[block], affine_on_grid(affine, (block.start, 0, 0), (1, 1, 1)))
+
+
+def _images(root: Path, rows: pd.DataFrame) -> list[tuple[str, int]]:
+    """(file, frame) of every row."""
+    files = (os.path.join(root, path) for path in rows.path.tolist())
+    return list(zip(files, rows.frame.tolist(), strict=True))
+
+
+def _runs(images: list[tuple[str, int]]) -> list[tuple[str, list[int]]]:
+    """(file, frames) for every stretch of images from one file."""
+    return [(path, [frame for _, frame in run]) for path, run in groupby(images, key=itemgetter(0))]
+
+
+def _blocks(images: list[tuple[str, int]], z: slice) -> Iterator[slice]:
+    """The slices `z` in runs of FILES_PER_BLOCK files; all frames of one file stand together."""
+    new = [n for n in range(z.start, z.stop) if n == z.start or images[n][0] != images[n - 1][0]]
+    starts = new[::FILES_PER_BLOCK]
+    for start, stop in zip(starts, [*starts[1:], z.stop], strict=True):
+        yield slice(start, stop)
+
+
+class _Stack(NamedTuple):
+    """Where the slices of a whole series lie: orientation `[z, 6]`, place `[z, 3]`, position along the normal `[z]`."""
+
+    orientation: np.ndarray
+    place: np.ndarray
+    position_mm: np.ndarray
+    spacing_z_mm: float
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> "_Stack":
+        position = rows.position_mm.to_numpy(np.float64)
+        spacing = spacing_along(position) if np.isfinite(position).all() else np.nan
+        orientation, place = (rows.reindex(columns=names).to_numpy(np.float64) for names in (ORIENTATION, PLACE))
+        return cls(orientation, place, position, spacing)
+
+    @property
+    def where(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `correct_stack` wants it."""
+        return self.orientation.mean(0), self.place, self.position_mm
+
+    def affine(self, pixel_spacing_mm: tuple[float, float]) -> np.ndarray | None:
+        """Of the whole stack; pixel_spacing_mm: y, x."""
+        return stack_affine(self.orientation, self.place, (self.spacing_z_mm, *pixel_spacing_mm))
+
+    def is_crooked(self, settings) -> bool:
+        """Whether the settings ask for a correction that this stack needs."""
+        return bool(np.isfinite(self.spacing_z_mm)) and needs_correction(*self.where, settings)
+
+
+def _volume(frames: Frames, stack: _Stack, slice_index: np.ndarray, affine: np.ndarray | None) -> Volume:
     return Volume(
-        values=values,
-        unit=parts[0].unit,
-        spacing_mm=(spacing_z, *parts[0].spacing_mm),
-        padding_mask=padding if padding.any() else None,
-        channels=("image",) if values.ndim == 3 else ("red", "green", "blue"),
-        slice_index=rows.slice_index.to_numpy(dtype=np.int64),
+        values=frames.values,
+        unit=frames.unit,
+        spacing_mm=(stack.spacing_z_mm, *frames.spacing_mm),
+        padding_mask=frames.padding,
+        channels=("image",) if frames.values.ndim == 3 else ("red", "green", "blue"),
+        slice_index=slice_index,
+        affine_lps=affine,
     )

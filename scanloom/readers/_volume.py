@@ -17,6 +17,8 @@ class Volume:
     slope, intercept: per channel, physical value = slope * value + intercept. 1 and 0 as long as `values` are physical;
         a step that maps to [0, 1] sets them, so that the way back is never lost.
     slice_index: int `[z]`, each slice's number in the whole stack; a step that drops slices keeps it right.
+    affine_lps: float64 `[4, 4]`, (z, y, x, 1) in voxels to LPS millimetres (see geometry.affine_lps); None where the
+        images do not say how they lie. A step that moves pixels keeps it right.
     """
 
     values: np.ndarray
@@ -27,6 +29,7 @@ class Volume:
     slope: tuple[float, ...] = ()
     intercept: tuple[float, ...] = ()
     slice_index: np.ndarray = field(default=None)
+    affine_lps: np.ndarray | None = None
 
     def __post_init__(self):
         if self.values.ndim not in (3, 4):
@@ -49,6 +52,8 @@ class Volume:
             raise ValueError(f"{len(self.slope)} slopes and {len(self.intercept)} intercepts for {count} channels")
         if len(self.slice_index) != self.slices:
             raise ValueError(f"{len(self.slice_index)} slice indices for {self.slices} slices")
+        if self.affine_lps is not None and np.shape(self.affine_lps) != (4, 4):
+            raise ValueError(f"affine_lps must be [4, 4]; got shape {np.shape(self.affine_lps)}")
 
     @property
     def slices(self) -> int:

@@ -1,10 +1,12 @@
-"""Image files: PNG and JPEG pictures, each its own series of one slice.
+"""Image files: PNG, JPEG and TIFF pictures, each its own series; the pages of a TIFF are the slices of one series.
 
-Judged by content, never by name. Transparency is dropped, palettes are looked up, EXIF orientation is honoured.
-Reasons for leaving a file out: "not an image file", "truncated", "undecodable", "unreadable",
-"not an image (declared)".
+Judged by content, never by name. Transparency is dropped, palettes are looked up, EXIF orientation is honoured, white
+is bright (a TIFF whose zero is white is inverted). Of an animated picture the first frame is read.
+Reasons for leaving a file out: "not an image file", "truncated", "undecodable", "pages of different kinds",
+"values that are not numbers", "unreadable", "not an image (declared)".
 """
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -13,22 +15,21 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
+from scanloom.readers._pictures import BITS, CHANNELS, check_png, picture_unit, picture_values
 from scanloom.readers._scan import (
-    DECLARED,
     Grouped,
     ScanResult,
     file_frame,
-    find_files,
     image_frame,
-    map_files,
     one_image_per_series,
     private_errors,
-    split_declared,
+    read_files,
 )
 from scanloom.readers._volume import Volume
 
-FORMATS = ("PNG", "JPEG")
-WIDE_MODES = ("I;16", "I;16B", "I;16L", "I")  # 16-bit grey, as Pillow names it for PNG
+FORMATS = ("PNG", "JPEG", "TIFF")
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+NOT_A_PICTURE = "not an image file"
 
 
 class Settings(BaseModel):
@@ -42,83 +43,110 @@ class Settings(BaseModel):
 
 
 def scan(
-    root: Path, settings: Settings, *, modality: str | None = None, declared: frozenset[str] = frozenset(), workers=1
+    root: Path,
+    settings: Settings,
+    *,
+    modality: str | None = None,
+    declared: frozenset[str] = frozenset(),
+    workers: int = 1,
+    unpack_to: Path | None = None,
 ) -> ScanResult:
     """All files below root; every picture is decoded once, because nothing less finds a truncated one."""
-    candidates, apart = split_declared(find_files(root), settings.ignore, declared)
-    headers = map_files(_header, root, candidates, workers=workers)
-    reasons = dict.fromkeys(apart, DECLARED)
+    read = read_files(
+        _header,
+        root,
+        ignore=settings.ignore,
+        declared=declared,
+        foreign=NOT_A_PICTURE,
+        workers=workers,
+        unpack_to=unpack_to,
+    )
     spacing = settings.spacing_mm or (np.nan, np.nan)
-    rows = []
-    for path, (reason, header) in zip(candidates, headers, strict=True):
-        reasons[path] = reason
-        if not reason:
-            place = {"path": path, "sop_uid": path, "spacing_y_mm": spacing[0], "spacing_x_mm": spacing[1]}
-            rows.append(
-                header | place | {"modality": modality or "", "samples": 3 if settings.channels == "rgb" else 1}
-            )
-    return ScanResult(file_frame(reasons), image_frame(rows))
-
-
-def _header(path: str) -> tuple[str, dict]:
-    """(reason, what the picture says about itself)."""
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            transfer = picture.format
-            mode = picture.mode
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-    except PermissionError:
-        return "unreadable", {}
-    except UnidentifiedImageError:
-        return _unidentified(path), {}
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return "truncated" if "truncated" in str(error).lower() else "undecodable", {}
-    bits = 16 if mode in WIDE_MODES else 8
-    return "", {
-        "rows": upright.height,
-        "columns": upright.width,
-        "photometric": mode,
-        "bits_stored": bits,
-        "transfer_syntax": transfer,
+    known = {
+        "spacing_y_mm": spacing[0],
+        "spacing_x_mm": spacing[1],
+        "modality": modality or "",
+        "samples": 3 if settings.channels == "rgb" else 1,
     }
+    rows = [
+        header | known | {"path": path, "sop_uid": path, "frame": page if pages > 1 else -1}
+        for path, (reason, found) in read.results.items()
+        if not reason
+        for header, pages in [found]
+        for page in range(pages)
+    ]
+    reasons = {path: reason for path, (reason, _) in read.results.items()}
+    return ScanResult(file_frame(reasons), image_frame(rows), places=read.places)
+
+
+def _header(path: str) -> tuple[str, tuple[dict, int] | None]:
+    """(reason, (what the picture says about itself, number of its pages))."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
+            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+            kinds = set()
+            for page in range(pages):
+                picture.seek(page)
+                kind = picture.mode
+                picture.load()
+                if kind == "F" and not np.isfinite(np.asarray(picture)).all():
+                    return "values that are not numbers", None
+                upright = ImageOps.exif_transpose(picture)
+                kinds.add((kind, upright.height, upright.width))
+            transfer = picture.format
+        if transfer == "PNG":
+            with open(path, "rb") as file:
+                check_png(file)
+    except (PermissionError, FileNotFoundError):
+        return "unreadable", None
+    except UnidentifiedImageError:
+        return _unidentified(path), None
+    except Exception as error:
+        # Damaged pictures make decoders raise whatever they like; the file is counted, named and left out.
+        return "truncated" if "truncated" in str(error).lower() else "undecodable", None
+    if len(kinds) > 1:
+        return "pages of different kinds", None
+    [(mode, height, width)] = kinds
+    return "", (
+        {
+            "rows": height,
+            "columns": width,
+            "photometric": mode,
+            "bits_stored": BITS.get(mode, 8),
+            "transfer_syntax": transfer,
+        },
+        pages,
+    )
 
 
 def _unidentified(path: str) -> str:
     """A file with a picture's signature whose header Pillow cannot read is a broken picture, not another file."""
     with open(path, "rb") as file:
         start = file.read(8)
-    return "truncated" if start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) else "not an image file"
+    return "truncated" if start.startswith(SIGNATURES) else NOT_A_PICTURE
 
 
 def group_series(scan: ScanResult, settings: Settings) -> Grouped:
-    """Each picture is a series."""
+    """Each file is a series."""
     return one_image_per_series(scan, scan.images.path)
 
 
 @private_errors
 def read_series(root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
-    """The picture as a volume of one slice; unit "0-255" ("0-65535" for 16-bit grey)."""
+    """The picture as a volume of one slice, a TIFF's pages as its slices.
+
+    unit: "0-255", "0-65535" for 16-bit grey, "arbitrary" for TIFFs of 32-bit integers or floats.
+    """
     with Image.open(Path(root) / rows.path.iloc[0], formats=FORMATS) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        wide = upright.mode in WIDE_MODES
-        if settings.channels == "grey":
-            values = np.asarray(upright if wide else _flat(upright).convert("L"), dtype=np.float32)
-        elif wide:
-            values = np.repeat(np.asarray(upright, dtype=np.float32)[..., None], 3, axis=2)
-        else:
-            values = np.asarray(_flat(upright), dtype=np.float32)
+        pages = []
+        for page in rows.frame.clip(lower=0):
+            picture.seek(page)
+            unit = picture_unit(picture)
+            pages.append(picture_values(picture, settings.channels))
     return Volume(
-        values=values[None],
-        unit="0-65535" if wide else "0-255",
+        values=np.stack(pages),
+        unit=unit,
         spacing_mm=(np.nan, *(settings.spacing_mm or (np.nan, np.nan))),
-        channels=("image",) if settings.channels == "grey" else ("red", "green", "blue"),
+        channels=CHANNELS[settings.channels],
         slice_index=rows.slice_index.to_numpy(dtype=np.int64),
     )
-
-
-def _flat(picture: Image.Image) -> Image.Image:
-    """RGB without transparency. Palettes go through RGBA: Pillow would warn about transparent entries."""
-    if picture.mode == "P":
-        picture = picture.convert("RGBA")
-    return picture.convert("RGB")

@@ -3,11 +3,14 @@
 Every entry of an image array is a series: `[n, y, x]` and `[n, y, x, 3]` hold pictures, `[n, z, y, x]` volumes (a last
 axis of 1, 3 or 4 is read as channels). `frame` counts entries through all splits in the order of `images`.
 Labels come as a table with the columns index, split and label, the official split with them.
-Reasons for leaving a file out: "not an NPZ file", "truncated", "no image arrays", "unreadable",
-"not an image (declared)".
+Reasons for leaving a file out: "not an NPZ file", "truncated", "undecodable", "no image arrays",
+"unreadable", "not an image (declared)".
 """
 
+import math
 import os
+import shutil
+import tempfile
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -17,17 +20,22 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from scanloom.readers._scan import (
-    DECLARED,
     Grouped,
     ScanResult,
     file_frame,
-    find_files,
-    image_frame,
+    images_alike,
     one_image_per_series,
     private_errors,
-    split_declared,
+    read_files,
 )
 from scanloom.readers._volume import Volume
+
+NOT_NPZ = "not an NPZ file"
+LARGEST_IN_MEMORY = 1 << 28  # bytes of one array
+
+
+class NotAnArray(ValueError):
+    """An NPY member whose content is not plain numbers, or not as many as its header says."""
 
 
 class Settings(BaseModel):
@@ -50,44 +58,97 @@ class Settings(BaseModel):
 
 
 def scan(
-    root: Path, settings: Settings, *, modality: str | None = None, declared: frozenset[str] = frozenset(), workers=1
+    root: Path,
+    settings: Settings,
+    *,
+    modality: str | None = None,
+    declared: frozenset[str] = frozenset(),
+    workers: int = 1,
+    unpack_to: Path | None = None,
 ) -> ScanResult:
     """All files below root, every entry of the image arrays in those that are NPZ, and their labels."""
-    candidates, apart = split_declared(find_files(root), settings.ignore, declared)
-    reasons = dict.fromkeys(apart, DECLARED)
-    rows, labels, offset = [], [], 0
-    for path in candidates:
-        reasons[path], arrays = _arrays(Path(root) / path, settings)
-        for split, (shape, dtype, label) in arrays.items():
-            rows += _rows(path, split, shape, dtype, offset, settings, modality or "")
+    read = read_files(
+        _arrays,
+        root,
+        settings,
+        ignore=settings.ignore,
+        declared=declared,
+        foreign=NOT_NPZ,
+        workers=workers,
+        unpack_to=unpack_to,
+    )
+    images, labels, offset = [], [], 0
+    for path, (_, arrays) in read.results.items():
+        for split, (shape, dtype, label) in (arrays or {}).items():
+            images.append(_rows(path, split, shape, dtype, offset, settings, modality or ""))
             labels.append(_label_table(path, split, label, shape[0], offset, settings))
             offset += shape[0]
-    table = (
-        pd.concat([table for table in labels if table is not None], ignore_index=True)
-        if any(table is not None for table in labels)
-        else None
+    known = [table for table in labels if table is not None]
+    files = file_frame({path: reason for path, (reason, _) in read.results.items()})
+    return ScanResult(
+        files, images_alike(images), pd.concat(known, ignore_index=True) if known else None, places=read.places
     )
-    return ScanResult(file_frame(reasons), image_frame(rows), table)
 
 
-def _arrays(path: Path, settings: Settings) -> tuple[str, dict]:
-    """(reason, {split: (shape, dtype of the images, labels or None)})."""
+def _arrays(path: str, settings: Settings) -> tuple[str, dict | None]:
+    """(reason, {split: (shape, dtype of the images, labels or None)}).
+
+    The image arrays are decompressed piece by piece, which checks their checksums, and not kept: some have 16 GB.
+    """
     if not os.access(path, os.R_OK):
-        return "unreadable", {}
+        return "unreadable", None
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as file:
-            return ("truncated" if file.read(4) == b"PK\x03\x04" else "not an NPZ file"), {}
+            return ("truncated" if file.read(4) == b"PK\x03\x04" else NOT_NPZ), None
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = {split: name for split, name in settings.images.items() if name in archive}
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            if not any(name.endswith(".npy") for name in names):
+                return NOT_NPZ, None
             arrays = {}
-            for split, name in found.items():
-                images = archive[name]
-                label = settings.labels.get(split)
-                arrays[split] = (images.shape, images.dtype, archive.get(label))
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError):
-        return "truncated", {}
+            for split, name in settings.images.items():
+                if f"{name}.npy" in names:
+                    shape, dtype = _checked_array(archive, f"{name}.npy")
+                    label = settings.labels.get(split)
+                    arrays[split] = (shape, dtype, _small_array(archive, f"{label}.npy", names))
+    except NotAnArray:
+        return "undecodable", None
+    except Exception:
+        # A damaged archive makes zipfile and NumPy raise a dozen kinds of errors; they mean the same.
+        return "truncated", None
     return ("" if arrays else "no image arrays"), arrays
+
+
+def _header_of(member) -> tuple[tuple[int, ...], np.dtype, bool]:
+    """(shape, dtype, Fortran order) from the start of an open NPY file."""
+    version = np.lib.format.read_magic(member)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise NotAnArray(f"NPY version {version}")
+    shape, fortran, dtype = readers[version](member)
+    if dtype.kind not in "biuf":
+        raise NotAnArray(f"{dtype} values")
+    return shape, dtype, fortran
+
+
+def _checked_array(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype of a member, all of whose bytes were read."""
+    with archive.open(name) as member:
+        shape, dtype, _ = _header_of(member)
+        size = 0
+        while piece := member.read(1 << 20):
+            size += len(piece)
+    if size != math.prod(shape) * dtype.itemsize:
+        raise NotAnArray(f"{size} bytes for shape {shape} of {dtype}")
+    _axes(shape)
+    return shape, dtype
+
+
+def _small_array(archive: zipfile.ZipFile, name: str, names: set[str]) -> np.ndarray | None:
+    if name not in names:
+        return None
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _axes(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -96,17 +157,21 @@ def _axes(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     channels = entry[-1] if len(entry) >= 3 and entry[-1] in (1, 3, 4) else 0
     space = entry[:-1] if channels else entry
     if len(space) not in (2, 3):
-        raise ValueError(f"image array of shape {shape}: expected [n, y, x], [n, y, x, c], [n, z, y, x] or with c")
+        raise NotAnArray(f"image array of shape {shape}: expected [n, y, x], [n, y, x, c], [n, z, y, x] or with c")
     return (*((1,) if len(space) == 2 else ()), *space, channels)
 
 
-def _rows(path, split, shape, dtype, offset, settings: Settings, modality: str) -> list[dict]:
-    """One row per slice of every entry."""
+def _rows(path, split, shape, dtype, offset, settings: Settings, modality: str) -> tuple[int, dict]:
+    """(number of slices, their columns): one row per slice of every entry."""
     z, y, x, channels = _axes(shape)
     spacing = settings.spacing_mm or (np.nan,) * 3
-    common = {
+    name = settings.images[split]
+    numbers = np.repeat(np.arange(shape[0]), z)
+    return len(numbers), {
         "path": path,
-        "series_uid": f"{path}/{settings.images[split]}",
+        "frame": offset + numbers,
+        "sop_uid": np.array([f"{path}/{name}/{number}" for number in range(shape[0])], dtype=object)[numbers],
+        "series_uid": f"{path}/{name}",
         "modality": modality,
         "rows": y,
         "columns": x,
@@ -117,12 +182,6 @@ def _rows(path, split, shape, dtype, offset, settings: Settings, modality: str) 
         "spacing_y_mm": spacing[1],
         "spacing_x_mm": spacing[2],
     }
-    name = settings.images[split]
-    return [
-        common | {"frame": offset + number, "sop_uid": f"{path}/{name}/{number}"}
-        for number in range(shape[0])
-        for _ in range(z)
-    ]
 
 
 def _label_table(path, split, label, count, offset, settings: Settings) -> pd.DataFrame | None:
@@ -152,9 +211,16 @@ def group_series(scan: ScanResult, settings: Settings) -> Grouped:
 
 @lru_cache(maxsize=4)
 def _loaded(path: str, name: str, changed_ns: int) -> np.ndarray:
-    """One array of the archive, kept: reading one entry means decompressing all."""
-    with np.load(path, allow_pickle=False) as archive:
-        return archive[name]
+    """One array of the archive, kept: reading one entry means decompressing all. Large ones are kept on the disk."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        shape, dtype, fortran = _header_of(member)
+        if fortran or math.prod(shape) * dtype.itemsize <= LARGEST_IN_MEMORY:
+            with archive.open(f"{name}.npy") as again:
+                return np.lib.format.read_array(again, allow_pickle=False)
+        with tempfile.TemporaryFile() as file:  # lives as long as the array does
+            shutil.copyfileobj(member, file, 1 << 20)
+            file.flush()
+            return np.memmap(file, dtype, "r", shape=shape)
 
 
 @private_errors

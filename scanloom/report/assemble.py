@@ -113,7 +113,8 @@ def write_figures(sections: dict[str, Section], folder: Path) -> list[str]:
             if not re.fullmatch(r"[A-Za-z0-9_.-]+", block.name):
                 raise ValueError(f"figure name '{block.name}': letters, digits, '_', '.' and '-' only; it names a file")
             if isinstance(block, Figure):
-                files[block.name] = image_tiles.side_by_side([panel.png for panel in block.panels])
+                columns = 1 if block.wide else 2
+                files[block.name] = image_tiles.side_by_side([panel.png for panel in block.panels], columns)
             else:
                 files[block.name] = image_tiles.sheet_png(block.cards)
     folder.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels under one caption. `look`: what to look at; `bad`: what a bad one looks like; `name`: its file stem."""
+    """Panels under one caption. `look`: what to look at; `bad`: what a bad one looks like; `name`: its file stem.
+
+    wide: each panel takes the whole width of the page.
+    """
 
     kind: ClassVar[str] = "figure"
     name: str
@@ -79,6 +82,7 @@ class Figure:
     look: str
     bad: str
     sources: tuple[str, ...]
+    wide: bool = False
 
 
 @dataclass(frozen=True)

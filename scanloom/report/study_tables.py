@@ -16,7 +16,11 @@ import pandas as pd
 import yaml
 
 # One job writes several files and one origin; these files have theirs beside another file of the same job.
-ORIGIN_BESIDE = {"books.json": "catalogue.parquet", "run.json": "history.parquet"}
+ORIGIN_BESIDE = {
+    "books.json": "catalogue.parquet",
+    "run.json": "history.parquet",
+    "leakage_examples.npz": "leakage.parquet",
+}
 ORIGIN_FOLDERS = ("evaluation", "explained")  # all files in such a folder come from one job
 SECRET = re.compile(r"salt|secret|token|password|credential|api_key", re.IGNORECASE)
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scanloom.sources._report import FetchReport
+from scanloom.sources._report import FetchError, FetchPlan, FetchReport
+
+PROGRESS_UNIT = "files"
 
 
 class Settings(BaseModel):
@@ -20,6 +22,11 @@ class Settings(BaseModel):
 def LABEL_COLUMNS(settings: Settings) -> None:
     """None: the columns are those of the table that lies in the folder."""
     return None
+
+
+def root(settings: Settings, destination: Path) -> Path:
+    """Folder that the reader scans: the given one, wherever downloads go."""
+    return Path(settings.path).expanduser()
 
 
 def check(settings: Settings) -> list[str]:
@@ -40,6 +47,16 @@ def check(settings: Settings) -> list[str]:
     return []
 
 
+def plan(settings: Settings, destination: Path) -> FetchPlan:
+    """What is there; nothing is ever fetched. Raises FetchError if the folder cannot be read."""
+    problems = check(settings)
+    if problems:
+        raise FetchError(problems[0])
+    sizes = _sizes(root(settings, destination))
+    note = "read where it lies; nothing is copied"
+    return FetchPlan(root(settings, destination), len(sizes), sum(sizes), len(sizes), sum(sizes), (note,))
+
+
 def fetch(
     settings: Settings,
     destination: Path,
@@ -51,8 +68,13 @@ def fetch(
     problems = check(settings)
     if problems:
         raise FileNotFoundError(problems[0])
-    root = Path(settings.path).expanduser()
-    sizes = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
+    folder = root(settings, destination)
+    sizes = _sizes(folder)
     if progress is not None:
         progress(len(sizes), len(sizes))
-    return FetchReport(root, files=len(sizes), bytes=sum(sizes), fetched=0, reused=len(sizes))
+    return FetchReport(folder, files=len(sizes), bytes=sum(sizes), fetched=0, reused=len(sizes))
+
+
+def _sizes(folder: Path) -> list[int]:
+    """Bytes of every file below the folder."""
+    return [path.stat().st_size for path in folder.rglob("*") if path.is_file()]

@@ -25,8 +25,9 @@ from scanloom.sources import _phantom_files as files
 from scanloom.sources._phantom_anatomy import draw_head
 from scanloom.sources._phantom_bleeds import KIND_SHARES, KINDS, Bleed, draw_bleed
 from scanloom.sources._phantom_scanner import SCANNERS, Protocol, Scan, Scanner, scan
-from scanloom.sources._report import FetchReport
+from scanloom.sources._report import FetchPlan, FetchReport
 
+PROGRESS_UNIT = "patients"
 MIN_BLEED_MM2 = 120.0  # a slice counts as bleeding from this area of the true mask on
 LEVELS_MM = (-14.0, 32.0)  # head heights where the base ends and where the ventricles end
 SCAN_RANGE_MM = (-42.0, 54.0)  # table positions of the lowest and highest slice centre
@@ -73,6 +74,23 @@ def check(settings: Settings) -> list[str]:
     return []
 
 
+def root(settings: Settings, destination: Path) -> Path:
+    """Folder that the reader scans."""
+    return Path(destination) / "cohort"
+
+
+def plan(settings: Settings, destination: Path) -> FetchPlan:
+    """What would be made, and what lies there from an earlier run."""
+    folder = root(settings, destination)
+    here = _sizes(folder)
+    series = settings.patients + round(settings.second_series_share * settings.patients)
+    note = (
+        f"made on this machine, nothing is downloaded: {settings.patients} patients, {series} series, "
+        f"{series * settings.slices_per_series} slices"
+    )
+    return FetchPlan(folder, len(here) or None, sum(here.values()) or None, len(here), sum(here.values()), (note,))
+
+
 def expected_exclusions(settings: Settings) -> dict[str, str]:
     """Path below the root -> reason, for every file that must not be used although it lies among the images."""
     return bad_files.reasons(settings.slices_per_series) if settings.bad_files else {}
@@ -93,19 +111,19 @@ def fetch(
     """
     seed = seed if settings.seed is None else settings.seed
     destination = Path(destination)
-    root, manifest = destination / "cohort", destination / "cohort.json"
+    folder, manifest = root(settings, destination), destination / "cohort.json"
     identity = {
         "settings": settings.model_dump(exclude={"seed"}),
         "seed": seed,
         "code": code_fingerprint(Path(__file__)),
     }
-    sizes = _sizes(root)
+    sizes = _sizes(folder)
     if manifest.is_file() and json.loads(manifest.read_text()) == {**identity, "files": sizes}:
-        return FetchReport(root, len(sizes), sum(sizes.values()), fetched=0, reused=len(sizes))
+        return FetchReport(folder, len(sizes), sum(sizes.values()), fetched=0, reused=len(sizes))
 
     partial = destination / "cohort.partial"
     manifest.unlink(missing_ok=True)
-    for stale in (partial, root):
+    for stale in (partial, folder):
         if stale.exists():
             shutil.rmtree(stale)
     partial.mkdir(parents=True)
@@ -116,12 +134,12 @@ def fetch(
         if progress is not None:
             progress(done, len(cohort))
     pd.DataFrame(rows, columns=COLUMNS).to_csv(partial / "labels.csv", index=False, lineterminator="\n")
-    partial.rename(root)
-    sizes = _sizes(root)
+    partial.rename(folder)
+    sizes = _sizes(folder)
     unfinished = manifest.with_suffix(".partial.json")
     unfinished.write_text(json.dumps({**identity, "files": sizes}))
     unfinished.replace(manifest)
-    return FetchReport(root, len(sizes), sum(sizes.values()), fetched=len(sizes), reused=0)
+    return FetchReport(folder, len(sizes), sum(sizes.values()), fetched=len(sizes), reused=0)
 
 
 def _sizes(root: Path) -> dict[str, int]:

@@ -3,16 +3,17 @@
 New pixels are air: -1024 HU in CT, the lower end of an already windowed image, else the series' lowest value.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from scanloom.geometry import affine_on_grid
 from scanloom.readers._volume import Volume
+from scanloom.steps._air import air
 from scanloom.steps._scale import is_scaled
 from scanloom.steps._size import SizePx, sizes_of
-
-AIR_HU = -1024.0
 
 
 class Settings(BaseModel):
@@ -25,34 +26,53 @@ class Settings(BaseModel):
 
 
 def _fill(volume: Volume, settings: Settings) -> float:
-    if settings.fill is not None:
-        return settings.fill
-    if is_scaled(volume):
-        return 0.0
-    return AIR_HU if volume.unit == "HU" else float(volume.values.min())
+    return air(volume) if settings.fill is None else settings.fill
+
+
+def _start(have: int, wanted: int) -> int:
+    """Where on the old axis the new one begins; of an odd difference the smaller part comes first."""
+    return (have - wanted) // 2 if wanted < have else -((wanted - have) // 2)
+
+
+def kept(volume: Volume, shape: Sequence[int | None], settings: Settings) -> tuple[slice, slice, slice]:
+    """Which pixels along z, y, x of a volume made `shape` are left: all that the step before needs to make.
+
+    All of them where new pixels get the lowest value of what was cut off, too. A size of None is not known.
+    """
+    sizes = [*shape[: 3 - len(settings.size_px)], *settings.size_px]
+    fill_is_given = settings.fill is not None or is_scaled(volume) or volume.unit == "HU"
+    grows = any(size != have and (have is None or size > have) for size, have in zip(sizes, shape, strict=True))
+    if grows and not fill_is_given:
+        return slice(None), slice(None), slice(None)
+    parts = []
+    for have, size in zip(shape, sizes, strict=True):
+        start = 0 if have is None else max(_start(have, size), 0)
+        parts.append(slice(None) if have is None else slice(start, start + min(have, size)))
+    return tuple(parts)
 
 
 def _fitted(array: np.ndarray, sizes: list[int], fill) -> np.ndarray:
-    """The array's first three axes cut or filled to `sizes`; of an odd difference the smaller part comes first."""
+    """The array's first axes cut or filled to `sizes`."""
+    kept, widths = [slice(None)] * array.ndim, [(0, 0)] * array.ndim
     for axis, size in enumerate(sizes):
-        extra = size - array.shape[axis]
-        if extra < 0:
-            array = np.take(array, np.arange(-extra // 2, -extra // 2 + size), axis)
-        elif extra:
-            widths = [(0, 0)] * array.ndim
-            widths[axis] = (extra // 2, extra - extra // 2)
-            array = np.pad(array, widths, constant_values=fill)
-    return array
+        have = array.shape[axis]
+        start = _start(have, size)
+        kept[axis] = slice(max(start, 0), max(start, 0) + min(have, size))
+        widths[axis] = (max(-start, 0), size - min(have, size) - max(-start, 0))
+    array = array[tuple(kept)]
+    return np.pad(array, widths, constant_values=fill) if any(sum(width) for width in widths) else array.copy()
 
 
 def _changed(volume: Volume, settings: Settings, fill: float) -> Volume:
     sizes = sizes_of(volume, settings.size_px)
     padding = volume.padding_mask
+    first = [_start(*size) for size in zip(volume.values.shape[:3], sizes, strict=True)]
     return replace(
         volume,
         values=_fitted(volume.values, sizes, np.float32(fill)),
         padding_mask=None if padding is None else _fitted(padding, sizes, True),
         slice_index=_fitted(volume.slice_index, sizes[:1], -1),
+        affine_lps=affine_on_grid(volume.affine_lps, first, (1, 1, 1)),
     )
 
 

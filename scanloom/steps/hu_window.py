@@ -1,16 +1,22 @@
 """CT windows as channels: Hounsfield units between level - width/2 and level + width/2 become 0 to 1.
 
+    value = (HU - low) / (high - low), clipped to [0, 1];  low, high = level - width / 2, level + width / 2
+
 The interval means the same in every image (never a slice's own maximum). Several windows give several channels, in the
-order of the list. Source of the table: the common windows of head CT; bounds are level -+ width / 2.
+order of the list. Source of the table: the common windows of head and body CT; `whole` is all that 12 bits hold, -1024
+to 3071 HU, for a channel of nearly raw values beside windowed ones (exact only with dtype uint16). A window of width 0,
+such as the `air` of some lists (level -1000), is refused: it has no grey levels.
 """
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from scanloom.plugins import suggestion
 from scanloom.readers._volume import Volume
+from scanloom.steps._scale import is_scaled
 
 # name -> (level, width) in HU
 WINDOWS = {
@@ -20,6 +26,10 @@ WINDOWS = {
     "soft_tissue": (40, 375),
     "bone": (600, 2800),
     "angio": (300, 600),
+    "lung": (-600, 1500),
+    "mediastinum": (50, 350),
+    "liver": (30, 150),
+    "whole": (1023.5, 4095),
 }
 
 
@@ -28,8 +38,8 @@ class Window(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    level: float = Field(description="centre in HU")
-    width: float = Field(description="width in HU; above 0")
+    level: float = Field(allow_inf_nan=False, description="centre in HU")
+    width: float = Field(allow_inf_nan=False, description="width in HU; above 0")
 
     @field_validator("width")
     @classmethod
@@ -57,6 +67,8 @@ class Settings(BaseModel):
     @classmethod
     def _known(cls, windows: list[str | Window]) -> list[str | Window]:
         for window in windows:
+            if window == "air":
+                raise ValueError("window 'air' has width 0 and shows nothing; for lungs and airways use 'lung'")
             if isinstance(window, str) and window not in WINDOWS:
                 raise ValueError(
                     f"no window '{window}'. Known: {', '.join(WINDOWS)}; or give {{level: ..., width: ...}}."
@@ -77,20 +89,56 @@ def bounds_hu(window: str | Window) -> tuple[float, float]:
     return level - width / 2, level + width / 2
 
 
-def apply(volume: Volume, settings: Settings) -> Volume:
-    """The volume with one channel per window, float32 in [0, 1]; slope and intercept lead back to HU."""
-    if volume.unit != "HU" or volume.values.ndim != 3 or volume.slope != (1.0,) or volume.intercept != (0.0,):
+def _check(volume: Volume) -> None:
+    if volume.unit != "HU" or volume.values.ndim != 3 or is_scaled(volume):
         what = f"{len(volume.channels)} channel(s) in unit '{volume.unit}'"
-        what += "" if volume.slope == (1.0,) else ", already scaled"
+        what += ", already scaled" if is_scaled(volume) else ""
         raise ValueError(
             f"hu_window needs CT values in HU, the series has {what}; use scale_range or percentile instead"
         )
-    low, high = np.array([bounds_hu(window) for window in settings.windows], np.float32).T
-    values = (volume.values[..., np.newaxis] - low) / (high - low)
+
+
+def apply(volume: Volume, settings: Settings) -> Volume:
+    """The volume with one channel per window, float32 in [0, 1]; slope and intercept lead back to HU."""
+    _check(volume)
+    bounds = [bounds_hu(window) for window in settings.windows]
+    planes = np.empty((len(bounds), *volume.values.shape), np.float32)
+    # Slice by slice, because a slice stays in the processor's cache from one operation to the next.
+    for plane, (low, high) in zip(planes, bounds, strict=True):
+        for hu, out in zip(volume.values, plane, strict=True):
+            np.clip(hu, np.float32(low), np.float32(high), out=out)
+            out -= np.float32(low)
+            out /= np.float32(high - low)
+    return _windowed(volume, settings, np.moveaxis(planes, 0, -1))
+
+
+def apply_uint8(volume: Volume, settings: Settings) -> tuple[np.ndarray, Volume]:
+    """`apply` and rounding to uint8 `[z, y, x, c]` in one pass per window; the Volume says what, but holds no pixels.
+
+    Half a grey level may be rounded to the other side than in two passes. Raises ValueError for values not finite.
+    """
+    _check(volume)
+    scales = [(255 / (high - low), -255 * low / (high - low)) for low, high in map(bounds_hu, settings.windows)]
+    images = np.empty((*volume.values.shape, len(scales)), np.uint8)
+    for hu, out in zip(volume.values, images, strict=True):
+        if not (np.isfinite(hu.min()) and np.isfinite(hu.max())):
+            raise ValueError("the series holds values that are not finite")
+        planes = [cv2.addWeighted(hu, scale, hu, 0, offset, dtype=cv2.CV_8U) for scale, offset in scales]
+        cv2.merge(planes, out)
+    return images, _windowed(volume, settings, np.broadcast_to(np.float32(0), images.shape))
+
+
+def _windowed(volume: Volume, settings: Settings, values: np.ndarray) -> Volume:
+    low, high = zip(*map(bounds_hu, settings.windows), strict=True)
     return replace(
         volume,
-        values=np.clip(values, 0, 1, out=values),
+        values=values,
         channels=tuple(_name(window) for window in settings.windows),
-        slope=tuple((high - low).tolist()),
-        intercept=tuple(low.tolist()),
+        slope=tuple(b - a for a, b in zip(low, high, strict=True)),
+        intercept=low,
     )
+
+
+def slicewise(settings: Settings) -> bool:
+    """Every slice is windowed by itself."""
+    return True

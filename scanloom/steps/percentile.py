@@ -1,23 +1,30 @@
 """Two percentiles of a series' values, per channel, become 0 and 1; what lies beyond is clipped.
 
-For images whose values have no common unit (MR). Taken over the whole series, never slice by slice, so slices of one
-stack stay comparable.
+    value = (value - q_low) / (q_high - q_low), clipped to [0, 1]
+
+q: percentiles with linear interpolation between ranks. For images whose values have no common unit (MR). Taken over the
+whole series, never slice by slice, so slices of one stack stay comparable. With a foreground, the share of air in the
+picture does not move the scale.
 """
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scanloom.readers._volume import Volume
-from scanloom.steps._scale import inside, scaled
+from scanloom.steps._foreground import Foreground, foreground
+from scanloom.steps._scale import scaled
 
 
 class Settings(BaseModel):
-    """Which percentiles."""
+    """Which percentiles, of what."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     low_percent: float = Field(0.5, ge=0, lt=100, description="percentile that becomes 0")
     high_percent: float = Field(99.5, gt=0, le=100, description="percentile that becomes 1")
+    foreground: Foreground = Field(
+        "all", description="all (inside the field of view) | otsu | a number: what is above it"
+    )
 
     @model_validator(mode="after")
     def _not_empty(self):
@@ -28,6 +35,7 @@ class Settings(BaseModel):
 
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with values in [0, 1]; padding does not count, a constant channel becomes 0."""
-    asked = [settings.low_percent, settings.high_percent]
-    low, high = np.array([np.percentile(values, asked) for values in inside(volume)]).T
+    mask = foreground(volume, settings.foreground)
+    values = volume.with_channels()[mask]
+    low, high = np.percentile(values, [settings.low_percent, settings.high_percent], axis=0)
     return scaled(volume, low.tolist(), high.tolist())

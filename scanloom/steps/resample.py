@@ -5,11 +5,12 @@ finer, averaging where it gets coarser; the centre of the volume stays where it 
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from scanloom.readers._volume import Volume
-from scanloom.steps._regrid import regrid, regrid_nearest
+from scanloom.steps._regrid import regrid, regrid_nearest, used
 
 
 class Settings(BaseModel):
@@ -39,14 +40,53 @@ def _grid(volume: Volume, settings: Settings) -> tuple[list[int], list[float]]:
             )
         step = 1.0 if wanted is None or math.isclose(wanted, have, rel_tol=1e-4) else wanted / have
         n = volume.values.shape[len(sizes)]
-        sizes.append(max(1, round(n / step)))
+        sizes.append(_size(n, step))
         steps.append(step)
     return sizes, steps
+
+
+def _size(n: int, step: float) -> int:
+    return max(1, round(n / step))
+
+
+def slicewise(settings: Settings) -> bool:
+    """Whether every slice is resampled by itself."""
+    return settings.spacing_mm[0] is None
+
+
+def in_plane_part(settings: Settings) -> tuple[dict | None, dict | None]:
+    """Settings of the same step within slices, and along z; None where nothing is to be done."""
+    z, y, x = settings.spacing_mm
+    plane = None if (y, x) == (None, None) else {"spacing_mm": [None, y, x]}
+    return plane, None if z is None else {"spacing_mm": [z, None, None]}
 
 
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume at the spacing asked for; round(extent / spacing) pixels per axis."""
     return regrid(volume, *_grid(volume, settings))
+
+
+def apply_part(volume: Volume, settings: Settings, kept: Callable[[Sequence[int]], Sequence[slice]]) -> Volume:
+    """`apply`, of which only the pixels `kept(shape)` along z, y, x are made, from the old ones that count for them."""
+    sizes, steps = _grid(volume, settings)
+    return regrid(volume, sizes, steps, kept(sizes))
+
+
+def needed(volume: Volume, settings: Settings, kept: Callable[[Sequence[int]], Sequence[slice]]) -> list[slice]:
+    """The old pixels along z, y, x that `apply_part` looks at; along z with as many left out above as below.
+
+    So the centre stays, and the step gives the same to the shorter stack: the number of its slices is reduced by an
+    even number, for new slices to lie where they did.
+    """
+    sizes, steps = _grid(volume, settings)
+    parts = kept(sizes)
+    z, y, x = used(volume.values.shape, sizes, steps, parts)
+    enough = len(range(sizes[0])[parts[0]])
+    for less in range(min(z.start, volume.slices - z.stop), 0, -1):
+        fewer = _size(volume.slices - 2 * less, steps[0])
+        if (sizes[0] - fewer) % 2 == 0 and fewer >= enough:
+            return [slice(less, volume.slices - less), y, x]
+    return [slice(0, volume.slices), y, x]
 
 
 def apply_to_mask(mask: Volume, settings: Settings) -> Volume:

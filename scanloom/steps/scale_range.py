@@ -1,4 +1,9 @@
-"""A fixed interval of values becomes 0 to 1, the same one in every image: grey levels 0 to 255, for example."""
+"""A fixed interval of values becomes 0 to 1, the same one in every image: grey levels 0 to 255, for example.
+
+    value = (value - low) / (high - low), clipped to [0, 1]
+
+low and high are values as the step gets them: after a step that maps to [0, 1], they lie there too.
+"""
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,3 +30,8 @@ def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with values in [0, 1]."""
     count = len(volume.channels)
     return scaled(volume, [settings.low] * count, [settings.high] * count)
+
+
+def slicewise(settings: Settings) -> bool:
+    """Every slice is scaled by itself."""
+    return True

@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scanloom import contact_sheet
 from scanloom.evaluation import evaluate
+from scanloom.leakage import COLUMNS
+from scanloom.preprocessing import preprocess_series
+from scanloom.readers._volume import Volume
 from scanloom.report.study_tables import StudyTables
 from scanloom.verdict import verdict
 
@@ -97,7 +101,9 @@ def build(root: Path, patients: int = 240, classes: tuple[str, ...] = CLASSES) -
     put("phantom/splits.parquet", people[["patient_id", "split", "stratum"]], "split_patients")
     for chunk in range(2):
         put(f"phantom/images/{chunk:03d}.parquet", images[images.chunk == chunk].drop(columns="chunk"))
-    put("phantom/leakage.parquet", _leakage(images), "audit_leakage")
+    leakage = _leakage(images)
+    put("leakage.parquet", leakage, "audit_leakage")
+    put("leakage_examples.npz", _leakage_examples(rng, leakage, len(images)))
     put("phantom/contact_sheet.npz", _sheet(rng, images, classes), "sample_contact_sheet")
     for method in METHODS[:2]:
         put(f"heads/pretrained/{method}/history.parquet", _history(rng, method), "pretrain_encoder")
@@ -196,10 +202,23 @@ def _data(rng, people: pd.DataFrame, classes: int) -> tuple[pd.DataFrame, dict, 
 
 
 def _leakage(images: pd.DataFrame) -> pd.DataFrame:
-    train, test = images[images.split == "train"].item_id.iloc, images[images.split == "test"].item_id.iloc
-    rows = [(train[0], train[9], "train", "train", False, "near"), (train[1], train[2], "train", "train", True, "near")]
-    rows.append((train[20], test[3], "train", "test", False, "exact"))
-    return pd.DataFrame(rows, columns=["item_a", "item_b", "split_a", "split_b", "same_patient", "kind"])
+    train, test = (images[images.split == split].item_id.to_numpy() for split in ("train", "test"))
+    patient = images.set_index("item_id").patient_id
+    rows = [("pixels", train[20], test[3], "train", "test", 1.0, "bleed")]
+    rows += [
+        ("near", train[0], train[9], "train", "train", 0.991, ""),
+        ("pixels", train[1], train[2], "train", "train", 1, ""),
+    ]
+    pairs = pd.DataFrame(rows, columns=["kind", "item_a", "item_b", "split_a", "split_b", "likeness", "leaks_into"])
+    pairs = pairs.assign(patient_a=pairs.item_a.map(patient), patient_b=pairs.item_b.map(patient))
+    pairs = pairs.assign(dataset_a="phantom", dataset_b="phantom", same_patient=pairs.patient_a == pairs.patient_b)
+    return pairs[list(COLUMNS)].astype(COLUMNS)
+
+
+def _leakage_examples(rng, pairs: pd.DataFrame, compared: int) -> dict:
+    heads = np.stack([np.uint8(255 * _head(rng, 96, False)[0]) for _ in range(len(pairs))])
+    items = {name: pairs[name].to_numpy("U") for name in ("item_a", "item_b")}
+    return {**items, "a": heads, "b": heads[:, :, ::-1], "compared": compared, "no_content": 3}
 
 
 def _head(rng, size: int, bleed: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -230,7 +249,20 @@ def _sheet(rng, images: pd.DataFrame, classes, cases: int = 12, size: int = 64) 
         "item_id": chosen.item_id.to_numpy(str),
         "label": np.array([classes[int(k)] for k in chosen.bleed]),
         "channels": np.array(CHANNELS),
-    }
+    } | _followed(rng)
+
+
+def _followed(rng) -> dict:
+    """What every step did to one case, as the contact sheet holds it."""
+    hu = np.stack([2000 * _head(rng, 96, False)[0] - 1000 for _ in range(2)]).astype(np.float32)
+    volume = Volume(hu, "HU", (5.0, 0.5, 0.5))
+    steps = [
+        {"name": "hu_window", "settings": {"windows": list(CHANNELS)}},
+        {"name": "resize", "settings": {"size_px": [36, 36]}},
+    ]
+    pixels, _, _, _, intercept, *_ = preprocess_series(volume, steps, 2, "uint8")
+    strip = contact_sheet.follow_steps(volume, steps, 1, pixels, 1, float(intercept[0]))
+    return contact_sheet.strips_of([strip], steps, "HU", "uint8")
 
 
 def _history(rng, method: str) -> pd.DataFrame:

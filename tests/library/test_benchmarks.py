@@ -7,7 +7,20 @@ import sys
 import pytest
 import yaml
 
-SCRIPTS = ["main_job", "planning_time", "shard_reading", "shard_writing", "training_feed", "views"]
+SCRIPTS = [
+    "catalogue_table",
+    "dicom_decode",
+    "header_scan",
+    "leakage",
+    "main_job",
+    "planning_time",
+    "shard_reading",
+    "shard_writing",
+    "slice_pipeline",
+    "training_feed",
+    "views",
+    "volume_pipeline",
+]
 
 
 @pytest.fixture
@@ -119,3 +132,62 @@ def test_the_main_job_and_its_second_run_are_measured(root, benchmark_named, tmp
     )
     again = [row for row in rows if row["unit"] == "jobs"]
     assert [row["ours"] for row in again] == [0]
+
+
+def test_catalogues_of_invented_images_are_counted(benchmark_named, tmp_path):
+    tables = benchmark_named("catalogue_table")
+    rows = checked(tables.rows(tmp_path, images=600, rounds=1), benchmark_named)
+    assert [row["unit"] for row in rows] == ["us CPU/image", "KB/image"] * 2
+
+
+def test_headers_of_copied_slices_are_read_as_pydicom_reads_them(benchmark_named, tmp_path):
+    scan = benchmark_named("header_scan")
+    rows = checked(scan.rows(tmp_path, files=70, rounds=1, images=tmp_path / "absent"), benchmark_named)
+    assert [row["goal"] for row in rows if row["goal"]] == [">= 20 x"] * 4 + ["<= 1"]
+    assert rows[-1]["ours"] == 0
+
+
+def test_a_header_that_is_read_wrongly_is_found(benchmark_named, tmp_path, monkeypatch):
+    from scanloom.readers import _dicom_headers
+
+    scan = benchmark_named("header_scan")
+    paths = scan.copies(scan.native_slices(scan.phantom(tmp_path / "phantom")), tmp_path / "slices", 3)
+    scan.check(paths)
+    read = _dicom_headers.read_header
+    monkeypatch.setattr(_dicom_headers, "read_header", lambda *a: (read(*a)[0], [read(*a)[1][0] | {"kvp": 1.0}]))
+    with pytest.raises(ValueError, match="read_header and pydicom differ in KVP"):
+        scan.check(paths)
+
+
+def test_our_cube_is_simpleitks_cube(benchmark_named, tmp_path):
+    volumes = benchmark_named("volume_pipeline")
+    rows = checked(volumes.rows(tmp_path, count=20, size=64, cube=16, rounds=1), benchmark_named)
+    assert [row["goal"] for row in rows if row["goal"]] == [">= 5 x"] * 2
+    image = volumes.read_simpleitk(tmp_path / "series")
+    cube = volumes.simpleitk_cube(image, 16, whole=True) + 1024
+    volumes.check(cube, image, 16)
+    with pytest.raises(ValueError, match="our cube is not SimpleITK's"):
+        volumes.check(cube[:, ::-1], image, 16)
+
+
+def test_every_transfer_syntax_is_decoded_as_pydicom_does(benchmark_named, tmp_path):
+    decoding = benchmark_named("dicom_decode")
+    rows = checked(decoding.rows(tmp_path, slices=1, rounds=1), benchmark_named)
+    assert [row["goal"] for row in rows if row["goal"]] == [f">= {goal:g} x" for goal in decoding.GOALS.values()]
+
+
+def test_all_ways_from_slices_to_a_shard_make_the_same_pictures(benchmark_named, tmp_path, monkeypatch):
+    pipeline = benchmark_named("slice_pipeline")
+    monkeypatch.setenv("SCANLOOM_SHARED_DATA", str(tmp_path / "none"))  # made slices
+    rows = checked(pipeline.rows(tmp_path, slices=3, copies=1, rounds=1, size=64), benchmark_named)
+    assert {row["goal"] for row in rows} >= {">= 7 x", ">= 15 x", ">= 1.8 x"}
+    files = pipeline.ct_slices(tmp_path, 1)
+    with pytest.raises(ValueError, match="more than half a grey level from the formula's"):
+        pipeline.check(pipeline.windows_first(files[0], 64)[None] // 2, {}, files)
+
+
+def test_planted_copies_are_scored_against_the_usual_hash(benchmark_named, tmp_path):
+    leakage = benchmark_named("leakage")
+    rows = leakage.rows(tmp_path, each=10, patients=8, images=200, shared=tmp_path / "absent")
+    measured = checked(rows, benchmark_named)
+    assert [row["unit"] for row in measured] == ["share"] * 7 + ["s", "MB"]

@@ -1,6 +1,8 @@
 """The catalogue: balanced books, pseudonyms, groups, chunks."""
 
 import re
+import tarfile
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,9 @@ from PIL import Image
 from scanloom import plugins
 from scanloom.catalogue import (
     COLUMNS,
+    SERIES_COLUMNS,
     CatalogueError,
+    _presentable,
     balance_books,
     build_catalogue,
     declared_files,
@@ -18,6 +22,7 @@ from scanloom.catalogue import (
 )
 from scanloom.identity import chunk_of, pseudonym
 from scanloom.labels import read_label_table
+from scanloom.selection import SelectionError
 from scanloom.sources import phantom
 
 SALT = "pepper"
@@ -40,7 +45,7 @@ def build_phantom(root, **changes):
         "site": "site",
         "labels": labels,
         "join": "sop_uid",
-        "declared": declared_files(root, "labels.csv", labels, "mask"),
+        "declared": declared_files(["labels.csv"], labels, "mask"),
     }
     return build_catalogue("dicom", plugins.settings("readers", "dicom", {}), root, **(options | changes))
 
@@ -72,7 +77,7 @@ def test_every_file_is_used_or_excluded_with_the_true_reason(cohort, built):
 def test_catalogue_has_one_row_per_used_series_and_per_excluded_file(built):
     used = built.catalogue[built.catalogue.verdict == "used"]
     out = built.catalogue[built.catalogue.verdict == "excluded"]
-    assert built.catalogue.columns.tolist() == COLUMNS
+    assert built.catalogue.columns.tolist() == list(COLUMNS)
     assert used.series_id.is_unique
     assert used.n_files.sum() == built.books["used"]
     assert (out.n_files == 1).all()
@@ -193,6 +198,126 @@ def test_institutions_appear_as_pseudonyms_only(cohort):
     used = built.catalogue[built.catalogue.verdict == "used"]
     assert used.site.nunique() == 2
     assert used.site.str.fullmatch("[0-9a-f]{16}").all()
+
+
+# --- selection -----------------------------------------------------------------------------------
+
+
+def test_what_conditions_remove_is_excluded_with_that_reason(cohort, built):
+    thick = built.series.slice_thickness_mm.max()
+    rules = [{"where": "path LIKE '%'", "reason": "everything else"}]
+    with pytest.raises(CatalogueError, match="everything else"):
+        build_phantom(cohort[0], exclude=rules)
+    some = built.series.path[built.series.verdict == "used"].iloc[0]
+    chosen = build_phantom(
+        cohort[0], where=f"slice_thickness_mm <= {thick}", exclude=[rules[0] | {"where": f"path <> '{some}'"}]
+    )
+    used = chosen.catalogue[chosen.catalogue.verdict == "used"]
+    assert len(used) == 1
+    before = built.catalogue.set_index("series_id").n_files[used.series_id]
+    assert chosen.books["used"] == used.n_files.item() == before.item()
+    assert chosen.books["reasons"]["everything else"] == built.books["used"] - chosen.books["used"]
+    # Faults that were found first keep their reasons.
+    assert all(chosen.books["reasons"][reason] == count for reason, count in built.books["reasons"].items())
+
+
+def test_conditions_on_the_label_table_choose_series(cohort, built):
+    labels = read_label_table(cohort[0] / "labels.csv")
+    chosen = build_phantom(cohort[0], where="labels.site = 'A'")
+    patients = labels.patient_id[labels.site == "A"].map(lambda raw: pseudonym(SALT, "patient", "phantom", raw))
+    used = chosen.catalogue[chosen.catalogue.verdict == "used"]
+    assert set(used.patient_id) == set(patients) & set(built.catalogue.patient_id[built.catalogue.verdict == "used"])
+    with pytest.raises(SelectionError, match="no column 'ward'"):
+        build_phantom(cohort[0], where="labels.ward = '3'")
+
+
+def test_the_private_table_has_one_row_per_series_with_all_that_conditions_can_ask(built):
+    assert built.series.columns.tolist() == list(SERIES_COLUMNS)
+    used = built.catalogue[built.catalogue.verdict == "used"]
+    assert sorted(built.series.series_id[built.series.verdict == "used"]) == sorted(used.series_id)
+    assert set(built.series.path) <= set(built.files.path)
+    assert (built.series.plane[built.series.verdict == "used"] == "axial").all()
+
+
+# --- what leaves ---------------------------------------------------------------------------------
+
+
+def test_text_that_may_name_somebody_is_withheld():
+    texts = pd.Series(["B30f", "HEAD", "QUINCE^ADAM", "MRN 4711000", "Müller", "", "ORIGINAL\\PRIMARY", "for PT-77X"])
+    patients = pd.Series([""] * 7 + ["PT-77X"])
+    shown = _presentable(texts, patients)
+    assert shown.tolist() == ["B30f", "HEAD", "withheld", "withheld", "withheld", "", "ORIGINAL\\PRIMARY", "withheld"]
+
+
+def test_every_column_that_leaves_is_listed_and_no_raw_identifier_is_among_them():
+    raw = {"raw_patient", "series_uid", "study_uid", "sop_uid", "institution", "path", "series_description"}
+    assert raw.isdisjoint(COLUMNS)
+    assert raw - {"sop_uid"} <= set(SERIES_COLUMNS)
+
+
+# --- archives ------------------------------------------------------------------------------------
+
+
+def test_an_archive_counts_and_so_does_each_of_its_members(tmp_path):
+    root, names = tmp_path / "root", ["a.png", "b.png", "notes.txt"]
+    (root / "plain").mkdir(parents=True)
+    Image.fromarray(np.full((4, 4), 9, np.uint8)).save(root / "plain/c.png")
+    inner = tmp_path / "inner.zip"
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.write(root / "plain/c.png", "deep/d.png")
+    with zipfile.ZipFile(root / "images.zip", "w") as archive:
+        for number, name in enumerate(names[:2]):
+            Image.fromarray(np.full((4, 4), number, np.uint8)).save(tmp_path / name)
+            archive.write(tmp_path / name, f"set/{name}")
+        archive.writestr("notes.txt", "hello")
+        archive.write(inner, "more/inner.zip")
+    with tarfile.open(root / "bad.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("../../escape.png")
+        archive.addfile(member)
+    settings = plugins.settings("readers", "image_files", {})
+    options = {"dataset": "pictures", "salt": SALT, "chunks": 1, "group": None}
+    built = build_catalogue("image_files", settings, root, **options, unpack_to=tmp_path / "private")
+    assert built.files.set_index("path").reason.to_dict() == {
+        "bad.tar.gz": "unsafe archive",
+        "images.zip": "archive (opened)",
+        "images.zip/more/inner.zip": "archive (opened)",
+        "images.zip/more/inner.zip/deep/d.png": "",
+        "images.zip/notes.txt": "not an image file",
+        "images.zip/set/a.png": "",
+        "images.zip/set/b.png": "",
+        "plain/c.png": "",
+    }
+    assert built.books["found"] == 8
+    assert sorted(path.name for path in root.rglob("*") if path.is_file()) == ["bad.tar.gz", "c.png", "images.zip"]
+    assert not (tmp_path / "escape.png").exists()
+
+    plugin, rows = plugins.load("readers", "image_files"), built.chunk_rows[0].set_index("path", drop=False)
+    for path, level in (("images.zip/set/b.png", 1), ("images.zip/more/inner.zip/deep/d.png", 9), ("plain/c.png", 9)):
+        assert (plugin.read_series(root, rows.loc[[path]], settings).values == level).all()
+
+    # The second time nothing is unpacked again; what is no longer needed goes.
+    first = {path: path.stat().st_mtime_ns for path in (tmp_path / "private").iterdir()}
+    again = build_catalogue("image_files", settings, root, **options, unpack_to=tmp_path / "private")
+    pd.testing.assert_frame_equal(again.catalogue, built.catalogue)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "private").iterdir()} == first
+    (root / "images.zip").unlink()
+    build_catalogue("image_files", settings, root, **options, unpack_to=tmp_path / "private")
+    assert list((tmp_path / "private").iterdir()) == []
+
+
+def test_the_identity_of_a_member_does_not_depend_on_where_it_was_unpacked(tmp_path):
+    (tmp_path / "root").mkdir()
+    with zipfile.ZipFile(tmp_path / "root/images.zip", "w") as archive:
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+        archive.write(tmp_path / "a.png", "a.png")
+    settings = plugins.settings("readers", "image_files", {})
+    options = {"dataset": "pictures", "salt": SALT, "chunks": 5, "group": None}
+    here = build_catalogue("image_files", settings, tmp_path / "root", **options, unpack_to=tmp_path / "x")
+    there = build_catalogue("image_files", settings, tmp_path / "root", **options, unpack_to=tmp_path / "y/z")
+    pd.testing.assert_frame_equal(here.catalogue, there.catalogue)
+
+
+# --- real data -----------------------------------------------------------------------------------
 
 
 def test_real_contrast_ct_has_its_patients_and_one_duplicate(shared_data):

@@ -88,7 +88,18 @@ def test_schemas_in_the_repository_equal_the_models(root):
         assert json.loads((root / "schemas" / name).read_text()) == schema, "run `make schemas`"
 
 
+def test_steps_page_equals_the_steps(root):
+    assert (root / "docs" / "steps.md").read_text() == config_reference.steps_page(), "run `make schemas`"
+
+
 def test_configuration_page_equals_the_models(root):
     assert (root / "docs" / "configuration.md").read_text() == config_reference.configuration_page(), (
         "run `make schemas`"
     )
+
+
+def test_test_sites_name_known_datasets_and_exclude_splits_by_site(values):
+    values["splits"] |= {"external_test_site": {"hearts": "A"}}
+    assert "splits.external_test_site: no 'hearts' in datasets" in message(values)
+    values["splits"] |= {"external_test_site": "A", "by": "site"}
+    assert "choose" in message(values)

@@ -43,6 +43,16 @@ def test_a_whole_fraction_is_everyone_and_seeds_differ():
     assert tenth[0] != tenth[1]
 
 
+@given(st.integers(1, 80), st.integers(1, 3), st.floats(0.01, 1), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_a_new_patient_changes_at_most_one_other(n, classes, fraction, seed):
+    """The counts are exact, so a newcomer may push one patient out or let one in, and no more."""
+    table = patients(n + 1, classes, seed=n)
+    before, after = (set(draw_fraction(part, fraction, [seed])["patient_id"]) for part in (table.iloc[:-1], table))
+    newcomer = table["patient_id"].iloc[-1]
+    assert len((before ^ after) - {newcomer}) <= 1
+
+
 def test_a_product_that_is_whole_is_not_rounded_up():
     table = pd.DataFrame({"patient_id": [str(i) for i in range(30)], "stratum": 0})
     assert len(draw_fraction(table, 0.1, [0])) == 3

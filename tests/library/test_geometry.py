@@ -6,7 +6,16 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanloom.geometry import affine_lps, normals, sort_stacks, spacing_along
+from scanloom.geometry import (
+    affine_lps,
+    affine_on_grid,
+    missing_numbers,
+    normals,
+    shear_of,
+    sort_stacks,
+    spacing_along,
+    stack_affine,
+)
 
 AXIAL = [1.0, 0, 0, 0, 1, 0]
 
@@ -153,3 +162,58 @@ def test_affine_maps_voxels_as_simpleitk_does():
     affine = affine_lps(np.concatenate([turned[:, 0], turned[:, 1]]), first, last, 7, (0.75, 0.5))
     expected = image.TransformIndexToPhysicalPoint((4, 3, 2))
     np.testing.assert_allclose(affine @ [2, 3, 4, 1], [*expected, 1], atol=1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(6, 30), st.floats(0.5, 8), st.data())
+def test_the_missing_slices_are_named(slices, gap, data):
+    """Holes of one or more slices, no two of one size in a row, with most of the gaps left whole."""
+    first = data.draw(st.integers(2, slices - 3))
+    removed = list(range(first, data.draw(st.integers(first, min(first + 2, slices - 3))) + 1))
+    result, table = sort_one(np.delete(np.arange(slices) * gap, removed)[::-1])
+    if (slices - len(removed) - 1) < 3:
+        return
+    assert table.n_missing == len(removed)
+    assert missing_numbers(result.missing_after[result.order]).tolist() == [number + 1 for number in removed]
+
+
+def test_nothing_is_missing_of_a_whole_stack():
+    assert missing_numbers(np.zeros(5, int)).tolist() == []
+    assert missing_numbers(np.array([0, 2, 0, 1, 0])).tolist() == [3, 4, 7]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(-30, 30), st.floats(1, 8), st.integers(2, 20), angles)
+def test_shear_is_the_tangent_of_the_gantrys_angle_with_its_sign(tilt, gap, slices, turn):
+    """The gantry turns about x by `tilt`, the table moves along z: a step leans by -sin(tilt) along the columns."""
+    radians = np.radians(tilt)
+    orientation = np.array([1, 0, 0, 0, np.cos(radians), np.sin(radians)])
+    position = np.stack([np.zeros(slices), np.zeros(slices), np.arange(slices) * gap], axis=1)
+    turned = rotation(turn, 0.3, -turn)  # the patient may lie anyhow
+    orientation = np.concatenate([turned @ orientation[:3], turned @ orientation[3:]])
+    along_rows, along_columns = shear_of(orientation, position @ turned.T)
+    assert along_rows == pytest.approx(0, abs=1e-6)
+    assert along_columns == pytest.approx(np.tan(radians), abs=1e-6)
+
+
+def test_a_stack_of_one_place_leans_nowhere():
+    assert shear_of(np.array(AXIAL), np.zeros((3, 3))) == (0.0, 0.0)
+
+
+def test_stack_affine_steps_by_the_spacing_where_gaps_differ_and_is_unknown_where_places_are():
+    orientation, place = np.tile(AXIAL, (3, 1)), np.array([[-5.0, -6, 10], [-5, -6, 12], [-5, -6, 19]])
+    affine = stack_affine(orientation, place, (2.0, 0.5, 0.25))
+    np.testing.assert_allclose(affine @ [1, 2, 4, 1], [-5 + 1, -6 + 1, 12, 1])
+    assert stack_affine(orientation, place * np.nan, (2.0, 0.5, 0.25)) is None
+    assert stack_affine(orientation, place, (2.0, np.nan, 0.25)) is None
+    assert stack_affine(orientation, np.zeros((3, 3)), (2.0, 0.5, 0.25)) is None
+    single = stack_affine(orientation[:1], place[:1], (np.nan, 0.5, 0.25))
+    np.testing.assert_allclose(single[:3, 0], [0, 0, 1])
+
+
+def test_affine_on_a_grid_with_a_step_of_minus_one_is_a_flip():
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    flipped = affine_on_grid(affine, (6, 0, 1), (-1, 1, 2))
+    np.testing.assert_allclose(flipped @ [0, 0, 0, 1], affine @ [6, 0, 1, 1])
+    np.testing.assert_allclose(flipped @ [6, 1, 1, 1], affine @ [0, 1, 3, 1])
+    assert affine_on_grid(None, (0, 0, 0), (1, 1, 1)) is None

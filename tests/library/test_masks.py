@@ -6,6 +6,7 @@ import SimpleITK as sitk
 
 from scanloom import plugins
 from scanloom.masks import masks_for
+from scanloom.readers._stack_correction import StackChoices
 
 ORIENTATION = np.array([1, 0, 0, 0, 1, 0], float)
 POSITIONS = np.array([-20.0, -15, -10, -5])
@@ -81,3 +82,33 @@ def test_geometric_steps_move_the_mask_and_value_steps_do_not(tmp_path, lesion):
     cropped = np.pad(lesion[:, :, 2:14], ((0, 0), (2, 2), (0, 0)))
     assert masks.dtype == bool
     assert np.array_equal(masks, cropped.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def test_a_mask_of_a_tilted_series_is_corrected_like_its_images(tmp_path, lesion):
+    """The gantry leans by 20 degrees; both go through the same shear, the mask to the nearest pixel."""
+    tilt = np.radians(20)
+    orientation = np.array([1, 0, 0, 0, np.cos(tilt), np.sin(tilt)])
+    normal = np.cross(orientation[:3], orientation[3:])
+    place = np.array([-30.0, -40, -20]) + np.arange(4)[:, None] * [0, 0, 5.0]
+    direction = np.stack([orientation[:3], orientation[3:], normal], axis=1)
+    spacing = (0.5, 0.5, 5 * np.cos(tilt))
+    path = write(tmp_path / "m.nii.gz", lesion, tuple(place[0]), direction, spacing)
+    position_mm = place @ normal
+    kept = masks_for(path, "abc", orientation, position_mm, (12, 16), [], 3, place)["abc-0000"]
+    assert np.array_equal(kept, lesion)
+    corrected = StackChoices(gantry_tilt="correct")
+    mask = masks_for(path, "abc", orientation, position_mm, (12, 16), [], 3, place, corrected)["abc-0000"]
+    shift_px = 5 * np.arange(4) * np.sin(tilt) / 0.5  # along the rows, seen from slice 0
+    assert mask.shape == (4, 12 + int(np.ceil(shift_px[-1])), 16)
+    for k in (1, 2):
+        rows, moved = (np.flatnonzero(part.any(axis=1)) for part in (lesion[k], mask[k]))
+        assert abs(moved.mean() - rows.mean() - shift_px[k]) <= 0.5
+        assert mask[k].sum() == lesion[k].sum()
+
+
+def test_a_mask_follows_its_images_to_another_orientation(tmp_path, lesion):
+    place = np.array([-30.0, -40, 0]) + POSITIONS[:, None] * [0, 0, 1]
+    turned = ("canonical_orientation", plugins.settings("steps", "canonical_orientation", {"to": "RAS"}))
+    path = write(tmp_path / "m.nii.gz", lesion)
+    mask = masks_for(path, "abc", ORIENTATION, POSITIONS, (12, 16), [turned], 3, place)["abc-0000"]
+    assert np.array_equal(mask, lesion[:, ::-1, ::-1])

@@ -1,19 +1,26 @@
 """Shards as written by shard_writer, read back by NumPy and by TensorFlow."""
 
+import gzip
 import json
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from scanloom import records, shard_writer
+from scanloom.chunk_images import read_parts, write_parts
 from scanloom.identity import item_ids
+from scanloom.preprocessing import chunk_parts
+from scanloom.readers._volume import Volume
 from scanloom.records import BadShard, open_shards
 from scanloom.splits import SPLITS, PatientInTwoSplits
 
 LABELS = ["bleed", "level"]
+COMPRESSIONS = ["none", "gzip"]
 
 
 def chunk(n_series=6, slices=4, shape=(5, 4, 2), dtype="uint8", seed=0, prefix="s"):
@@ -42,10 +49,10 @@ def chunk(n_series=6, slices=4, shape=(5, 4, 2), dtype="uint8", seed=0, prefix="
     return preprocessed, table
 
 
-def write(folder, preprocessed, table, number=0, labels=LABELS):
+def write(folder, preprocessed, table, number=0, labels=LABELS, compression="none"):
     shards = {split: folder / f"{split}-{number:03d}.tfrecord" for split in SPLITS}
     manifest = folder / f"{number:03d}.json"
-    shard_writer.write_chunk(preprocessed, table, labels, "phantom", number, shards, manifest)
+    shard_writer.write_chunk(preprocessed, table, labels, "phantom", number, shards, manifest, compression)
     return manifest
 
 
@@ -100,22 +107,77 @@ def test_round_trip_for_any_rank_type_and_stack(tmp_path_factory, shape, channel
     np.testing.assert_array_equal(found[LABELS], table[LABELS])
 
 
-def test_hounsfield_units_are_bit_exact(tmp_path):
-    hu = np.arange(-1024, 3072, dtype=np.int32).reshape(1, 64, 64, 1)
-    preprocessed, table = chunk(1, 1, (64, 64, 1), "uint16")
-    preprocessed |= {
-        "images": (hu + 1024).astype(np.uint16),
-        "slope": np.ones((1, 1)),
-        "intercept": np.full((1, 1), -1024.0),
-    }
-    shards = open_shards([write(tmp_path, preprocessed, table)], ["train"])
-    row = shards.table.iloc[0]
-    np.testing.assert_array_equal(shards.images([0]) * row["slope"] + row["intercept"], hu)
+@settings(max_examples=20, deadline=None)
+@given(hu=arrays(np.int32, (3, 4, 5), elements=st.integers(-1024, 64511)), compression=st.sampled_from(COMPRESSIONS))
+def test_hounsfield_units_come_back_bit_exactly(tmp_path_factory, hu, compression):
+    """The whole way: steps, the chunk's files, shards, reader; all that 16 bits hold above -1024 HU."""
+    folder = tmp_path_factory.mktemp("hu")
+    volume = Volume(hu.astype(np.float32), "HU", (5.0, 0.5, 0.5))
+    rows = pd.DataFrame({"series_id": ["s" + "0" * 15] * 3})
+    write_parts(
+        folder / "c.npy", folder / "c.npz", chunk_parts(lambda _: volume, rows, [], 2, "uint16"), [], 2, "uint16"
+    )
+    _, table = chunk(1, 3)
+    shards = open_shards([write(folder, read_parts(folder / "c.npy", folder / "c.npz"), table, 0, LABELS, compression)])
+    back = shards.images([0, 1, 2])[..., 0] * shards.table["slope"][0] + shards.table["intercept"][0]
+    np.testing.assert_array_equal(back, hu)
 
 
-def test_tensorflow_reads_the_same_batches(tmp_path):
-    preprocessed, table = chunk(dtype="uint16")
-    manifests = [write(tmp_path, preprocessed, table), write(tmp_path, *chunk(dtype="uint16", seed=1, prefix="t"), 1)]
+@pytest.mark.parametrize("rank", [2, 3])
+def test_packed_shards_hold_the_same_records(tmp_path, rank):
+    preprocessed, table = chunk(slices=1, shape=(6, 5, 4, 2)[-rank - 1 :], dtype="uint16")
+    plain = write(tmp_path / "plain", preprocessed, table)
+    packed = write(tmp_path / "packed", preprocessed, table, compression="gzip")
+    for split in SPLITS:
+        name = f"{split}-000.tfrecord"
+        assert gzip.decompress((tmp_path / "packed" / name).read_bytes()) == (tmp_path / "plain" / name).read_bytes()
+    ours, theirs = open_shards([packed]), open_shards([plain])
+    pd.testing.assert_frame_equal(ours.table, theirs.table)
+    everything = np.arange(len(ours))
+    np.testing.assert_array_equal(ours.images(everything), theirs.images(everything))
+
+
+def test_packed_shards_have_the_same_bytes_at_any_time(tmp_path, monkeypatch):
+    first = write(tmp_path / "a", *chunk(), compression="gzip")
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    second = write(tmp_path / "b", *chunk(), compression="gzip")
+    for path in first.parent.iterdir():
+        assert path.read_bytes() == (second.parent / path.name).read_bytes()
+
+
+def test_a_damaged_packed_shard_is_refused(tmp_path):
+    manifest = write(tmp_path, *chunk(), compression="gzip")
+    path = tmp_path / "train-000.tfrecord"
+    path.write_bytes(path.read_bytes()[:-9] + bytes(9))
+    with pytest.raises(BadShard, match="SHA-256 differs"):
+        open_shards([manifest])
+
+
+def test_the_manifest_describes_every_record(tmp_path):
+    """What it says of the features is what TensorFlow finds in the records."""
+    tf = pytest.importorskip("tensorflow")
+    manifest = json.loads(write(tmp_path, *chunk(dtype="uint16")).read_text())
+    kinds = {"bytes": "bytes_list", "float32": "float_list", "int64": "int64_list"}
+    expected = {name: (kinds[part["type"]], part["values"]) for name, part in manifest["features"].items()}
+    for record in tf.data.TFRecordDataset(str(tmp_path / "train-000.tfrecord")):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        found = {name: feature.WhichOneof("kind") for name, feature in features.items()}
+        assert {name: (kind, len(getattr(features[name], kind).value)) for name, kind in found.items()} == expected
+    assert manifest["image"]["range"] == [[0.0, 65535.0], [0.0, 2 * 65535.0]]
+    assert manifest["compression"] == "none"
+
+
+def test_shards_of_another_format_are_refused_by_name(tmp_path):
+    manifest = write(tmp_path, *chunk())
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": "scanloom shards 1"}))
+    with pytest.raises(BadShard, match="format 'scanloom shards 1', expected 'scanloom shards 2"):
+        open_shards([manifest])
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_tensorflow_reads_the_same_batches(tmp_path, compression):
+    chunks = [chunk(dtype="uint16"), chunk(dtype="uint16", seed=1, prefix="t")]
+    manifests = [write(tmp_path, *one, number, compression=compression) for number, one in enumerate(chunks)]
     shards = open_shards(manifests, ["train", "test"])
     from scanloom.tfdata import tfdata  # imports TensorFlow
 

@@ -206,7 +206,7 @@ def test_two_builds_are_equal_to_the_byte(study, tmp_path):
         assemble.build_report(tables, chosen, tmp_path / name / "report.html", tmp_path / name / "figures")
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         results.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
-    assert len(results[0]) == 3
+    assert len(results[0]) == 4
     assert results[0] == results[1]
 
 
@@ -215,7 +215,7 @@ def test_figures_are_written_by_name_and_old_ones_go(study, tmp_path):
     (tmp_path / "old.png").write_bytes(b"x")
     names = assemble.write_figures(sections, tmp_path)
     assert {path.stem for path in tmp_path.iterdir()} == set(names)
-    assert {"bleed-label_efficiency", "bleed-grad_cam", "phantom-contact_sheet", "heads-pretraining"} <= set(names)
+    assert {"bleed-label_efficiency", "bleed-grad_cam", "phantom-contact_sheet", "phantom-steps"} <= set(names)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
 
 
@@ -301,7 +301,12 @@ def test_duplicates_across_splits_are_called_out(study):
     _, sections, _, _ = study
     [note] = [block for block in sections["leakage"].blocks if isinstance(block, Note)]
     assert note.tone == "bad"
-    assert note.text.startswith("1 pair of duplicates across splits (2 images)")
+    assert note.text.startswith("1 pair of copies across splits (2 images) in bleed.")
+    [cards] = [block for block in sections["leakage"].blocks if isinstance(block, Cards)]
+    assert [card.tone for card in cards.cards] == ["bad", "plain", "plain"]
+    [counts, listed] = [block for block in sections["leakage"].blocks if isinstance(block, Table)]
+    assert sum(int(row[-1]) for row in counts.rows) == 3
+    assert len(listed.rows) == 1
 
 
 def test_benchmarks_are_summed_per_rule(study):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scanloom.report import image_tiles, wording
+from scanloom.report import image_tiles, strip_figure, wording
 from scanloom.report.figure_style import FREE, GREY, inline_svg, method_styles, panel
 from scanloom.report.section import Panel
 from scanloom.report.sections import contact_sheet, grad_cam
@@ -113,3 +113,24 @@ def test_colour_channels_are_shown_as_one_picture():
 )
 def test_numbers_and_names_are_written_in_one_way(said, expected):
     assert said == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (strip_figure._number(-1024.0), "−1024"),
+        (strip_figure._number(0.488281), "0.49"),
+        (strip_figure._number(-0.2), "−0.2"),
+        (strip_figure._number(65535), "65535"),
+        (strip_figure._size(np.array([28, 512, 512])), "28 × 512²"),
+        (strip_figure._size(np.array([1, 150, 200])), "150 × 200"),
+    ],
+)
+def test_numbers_below_a_strip_are_short(said, expected):
+    assert said == expected
+
+
+def test_a_strip_shows_the_picture_without_the_frame_that_makes_it_square():
+    square = np.zeros((8, 8), np.uint8)
+    square[2:6] = 9
+    assert (strip_figure._without_frame(square, np.array([1, 30, 60])) == 9).all()

@@ -56,6 +56,7 @@ def tiny_study(root: Path) -> dict:
     """The shipped study on a local folder of DICOM files, with a few updates of a small network."""
     study = yaml.safe_load((root / "config.yaml").read_text())
     study["chunks"] = 3
+    study["splits"]["assignment"] = "balanced"
     study["datasets"] = {
         "heads": {"steps": [{"hu_window": {"windows": ["brain", "bone"]}}, {"resize": {"size_px": [24, 24]}}]}
     }
@@ -78,12 +79,34 @@ def tiny_study(root: Path) -> dict:
 
 def checkout(root: Path, folder: Path) -> None:
     """Copy what runs, without anything that earlier runs made."""
+    folder.mkdir(exist_ok=True)
     for name in FILES + FOLDERS:
         source = root / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder / name)
+
+
+@pytest.fixture
+def fresh_workflow(root, tmp_path) -> Workflow:
+    """A checkout in which nothing ran yet, with the tiny study; the test writes datasets/heads.yaml."""
+    checkout(root, tmp_path / "checkout")
+    workflow = Workflow(tmp_path / "checkout", tiny_study(root))
+    workflow.write_study()
+    return workflow
+
+
+@pytest.fixture(scope="session")
+def new_workflow(root, tmp_path_factory):
+    """A function that makes a checkout of its own with the tiny study, of a dataset `heads` that has yet to be made."""
+
+    def make(name: str) -> Workflow:
+        folder = tmp_path_factory.mktemp(name)
+        checkout(root, folder)
+        return Workflow(folder, tiny_study(root))
+
+    return make
 
 
 @pytest.fixture(scope="session")

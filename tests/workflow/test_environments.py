@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 RULES = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
 ENV_OF = dict(re.findall(r'rule (\w+):\n.*?conda:\s+"\.\./envs/(\w+)\.yaml"', RULES, flags=re.DOTALL))
 KINDS = {
-    "dicom": ["sources", "readers", "steps"],
+    "download": ["sources"],
+    "dicom": ["readers", "steps"],
     "learn": ["views", "encoders", "methods", "explain"],
     "figures": ["metrics", "methods", "report/sections"],
 }
@@ -33,7 +34,7 @@ def uv() -> str:
     return found
 
 
-@pytest.mark.parametrize("env", ["dicom", "figures", pytest.param("learn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("env", ["download", "dicom", "figures", pytest.param("learn", marks=pytest.mark.slow)])
 def test_environment_file_is_complete(env, tmp_path):
     listed = yaml.safe_load((ROOT / "envs" / f"{env}.yaml").read_text())["dependencies"]
     pins = next(entry["pip"] for entry in listed if isinstance(entry, dict))

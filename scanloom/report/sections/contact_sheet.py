@@ -1,9 +1,10 @@
-"""Cases before and after preprocessing: what the network really sees."""
+"""Cases before and after preprocessing, and after each of its steps: what the network really sees."""
 
 import numpy as np
 
 from scanloom.report import wording
-from scanloom.report.section import Card, Cards, Heading, Note, Section
+from scanloom.report.section import Card, Cards, Figure, Heading, Note, Section
+from scanloom.report.strip_figure import strip_panel
 from scanloom.report.study_tables import StudyTables
 
 TITLE = "Contact sheet"
@@ -24,6 +25,8 @@ def build(tables: StudyTables) -> Section:
                 Note("No contact sheet was made of this dataset: none of its images was used, or it was not given.")
             )
             continue
+        if "strips" in sheet:
+            blocks.append(_strips(dataset, tables.datasets[dataset]["title"], sheet, name))
         blocks.append(
             Cards(
                 name=f"{dataset}-contact_sheet",
@@ -37,6 +40,27 @@ def build(tables: StudyTables) -> Section:
             )
         )
     return Section(TITLE, LEAD, tuple(blocks))
+
+
+def _strips(dataset: str, title: str, sheet: dict[str, np.ndarray], source: str) -> Figure:
+    cases, _, rows = sheet["strips"].shape[:3]
+    shown = min(cases, 1 if rows > 1 else 3)
+    titles = [
+        f"{label or 'no label'} · {wording.short(item)}"
+        for label, item in zip(sheet["label"], sheet["item_id"], strict=True)
+    ]
+    return Figure(
+        name=f"{dataset}-steps",
+        panels=tuple(strip_panel(f"{dataset}-steps-{case}", titles[case], sheet, case) for case in range(shown)),
+        caption=f"What each step does to {title}, from left to right; settings that are not defaults stand below the "
+        "step's name. Below each picture: the histogram of its series between the physical values shown as black and "
+        "white (square root of the share of pixels), the smallest and largest value as the step gives it, slices × "
+        "rows × columns, and the distance of pixels.",
+        look="what you need to see survives every step, and the histogram fills its width from the scaling step on.",
+        bad="a step that changes nothing, cuts into the anatomy, or piles the tissue up at black or white.",
+        sources=(source,),
+        wide=True,
+    )
 
 
 def _cards(sheet: dict[str, np.ndarray]) -> list[Card]:

@@ -29,6 +29,7 @@ def build(tables: StudyTables) -> Section:
             blocks.append(Note("No image of this dataset was used."))
         else:
             blocks += _classes(tables, dataset, images)
+        blocks += _readers(dataset, tables.frame(f"{dataset}/reader_agreement.parquet"))
         blocks.append(_scanners(dataset, catalogue))
         blocks.append(Note(_terms(about)))
     return Section(TITLE, LEAD, tuple(blocks))
@@ -103,9 +104,13 @@ def _draw_reasons(axes, reasons: list[tuple[str, int]]) -> None:
 
 def _classes(tables: StudyTables, dataset: str, images: pd.DataFrame) -> list:
     sources = tuple(tables.image_tables(dataset))
-    labels = [name for name in tables.datasets[dataset]["labels"]["columns"] if name in images]
+    declared = tables.datasets[dataset]["labels"]
+    groups = {group: list(about["columns"]) for group, about in declared.get("multilabel", {}).items()}
+    findings = [_findings(group, names, images, sources) for group, names in groups.items()]
+    grouped = {name for names in groups.values() for name in names}
+    labels = [name for name in declared["columns"] if name in images and name not in grouped]
     if not labels:
-        return [Note("None of this dataset's label columns reached its image table.")]
+        return findings or [Note("None of this dataset's label columns reached its image table.")]
     sites = images.site.fillna("not stated").astype(str) if "site" in images else pd.Series("not stated", images.index)
     images = images.assign(site=sites)
     panels, rows = [], []
@@ -157,6 +162,54 @@ def _classes(tables: StudyTables, dataset: str, images: pd.DataFrame) -> list:
             sources=sources,
             numeric=frozenset(["Patients", "Images"]),
         ),
+        *findings,
+    ]
+
+
+def _findings(group: str, names: list[str], images: pd.DataFrame, sources: tuple[str, ...]) -> Table:
+    """One row per finding: images that show it, that do not, and of which nothing is known, per split."""
+    rows = []
+    for name in names:
+        cells = []
+        for split in SPLITS:
+            found = images[name][images.split == split]
+            counts = ((found == 1).sum(), (found == 0).sum(), found.isna().sum())
+            cells.append(" / ".join(wording.count(n) for n in counts))
+        rows.append((wording.title(name), wording.count(images.patient_id[images[name] == 1].nunique()), *cells))
+    return Table(
+        title=f"{wording.title(group)}: images with it, without it, and without a label",
+        columns=("Finding", "Patients with it", *(f"{wording.title(split)}" for split in SPLITS)),
+        rows=tuple(rows),
+        caption="An image may show several findings. Images without a label are pretrained on and left out of tasks.",
+        sources=sources,
+        numeric=frozenset(["Patients with it", *(wording.title(split) for split in SPLITS)]),
+    )
+
+
+def _readers(dataset: str, agreement: pd.DataFrame | None) -> list[Table]:
+    """Agreement of the readers, for labels that several readers gave."""
+    if agreement is None or agreement.empty:
+        return []
+    rows = []
+    for row in agreement.itertuples():
+        by_reader = [] if row.positive_by_reader is None else list(row.positive_by_reader)
+        positive = [wording.count(n) if by_reader else "" for n in (row.any, row.majority, row.unanimous)]
+        kappa = "undefined" if pd.isna(row.kappa) else f"{row.kappa:.3f} ({row.kappa_low:.2f} to {row.kappa_high:.2f})"
+        each = " / ".join(wording.count(n) for n in by_reader)
+        rows.append(
+            (wording.title(row.label), wording.count(row.rows), each, *positive, wording.count(row.disagree), kappa)
+        )
+    return [
+        Table(
+            title="Agreement of readers",
+            columns=("Label", "Rows", "Each reader", "Any", "Majority", "All", "Disagree", "Fleiss' kappa (95 %)"),
+            rows=tuple(rows),
+            caption="Rows of the label table that every reader filled in, and how many of them are positive: to each "
+            "reader, to any, to more than half, to all. A low kappa says that the label itself is uncertain; very "
+            "different counts of the readers, that they read by different rules.",
+            sources=(f"{dataset}/reader_agreement.parquet",),
+            numeric=frozenset(["Rows", "Any", "Majority", "All", "Disagree"]),
+        )
     ]
 
 

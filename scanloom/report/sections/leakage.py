@@ -1,78 +1,154 @@
-"""Duplicates within and across splits, and whether the same patient stands behind them."""
+"""Copies within and across splits and datasets, into which tasks they leak, and pairs of them side by side."""
 
+import numpy as np
 import pandas as pd
 
 from scanloom.report import wording
-from scanloom.report.section import Heading, Note, Section, Table
+from scanloom.report.section import Card, Cards, KeyNumber, KeyNumbers, Note, Section, Table
 from scanloom.report.study_tables import StudyTables
 
 TITLE = "Leakage"
 ORDER = 75
 LEAD = (
     "Splits are by patient, and every reader asserts that no patient is in two of them. Copies under another patient's "
-    "name would pass that check; they are looked for in the images themselves."
+    "name, in this data set or another one, would pass that check; they are looked for in the images themselves."
 )
+PAIRS, EXAMPLES = "leakage.parquet", "leakage_examples.npz"
 SHOWN = 40  # pairs listed; the counts above the list are of all
+KINDS = {
+    "bytes": "the same file",
+    "pixels": "the same pixels",
+    "near": "a near copy",
+    "image id": "the same DICOM instance",
+    "patient id": "the same patient id",
+}
 
 
 def build(tables: StudyTables) -> Section:
-    """Per dataset: counts of exact and near duplicates, and the pairs that cross splits."""
-    blocks = []
-    for dataset, about in tables.datasets.items():
-        name = f"{dataset}/leakage.parquet"
-        pairs = tables.frame(name)
-        blocks.append(Heading(about["title"]))
-        if pairs is None:
-            blocks.append(Note("The search for duplicates was not given, so nothing can be said about copies."))
-        elif pairs.empty:
-            blocks.append(Note("No exact and no near duplicates were found.", "good"))
-        else:
-            blocks += _pairs(name, pairs)
+    """What was searched, what leaks, counts by kind and place, examples, and the pairs that leak."""
+    pairs, examples = tables.frame(PAIRS), tables.arrays(EXAMPLES)
+    if pairs is None:
+        note = Note("The search for copies was not given, so nothing can be said about them.")
+        return Section(TITLE, LEAD, (note,))
+    blocks = [_verdict(pairs)]
+    if examples is not None:
+        blocks.append(_searched(pairs, examples))
+    if len(pairs):
+        if examples is not None and len(examples["item_a"]):
+            blocks.append(_cards(pairs, examples))
+        blocks.append(_counts(pairs))
+        blocks += _listed(pairs)
     return Section(TITLE, LEAD, tuple(blocks))
 
 
-def _pairs(name: str, pairs: pd.DataFrame) -> list:
-    across = pairs[pairs.split_a != pairs.split_b]
-    if across.empty:
-        verdict = Note(f"{wording.plural(len(pairs), 'pair')} of duplicates, none across splits.", "good")
-    else:
-        touched = len(set(across.item_a) | set(across.item_b))
-        verdict = Note(
-            f"{wording.plural(len(across), 'pair')} of duplicates across splits ({wording.count(touched)} images). "
-            "Scores may be too good by as much as these images weigh.",
-            "bad",
+def _verdict(pairs: pd.DataFrame) -> Note:
+    if pairs.empty:
+        return Note("No copies were found.", "good")
+    leaks = pairs[pairs.leaks_into != ""]
+    images, people = leaks[leaks.item_a != ""], leaks[leaks.item_a == ""]
+    if leaks.empty:
+        return Note(
+            f"{wording.plural(len(pairs), 'pair')} of copies, none from what is learnt to what is measured.", "good"
         )
-    splits = [" and ".join(sorted(pair)) for pair in zip(pairs.split_a, pairs.split_b, strict=True)]
-    counted = pairs.assign(between=splits).groupby(["kind", "between", "same_patient"]).size()
-    counts = Table(
-        title="Duplicates by kind",
-        columns=("Kind", "Splits", "Same patient", "Pairs"),
-        rows=tuple(
-            (str(kind), between, "yes" if same else "no", wording.count(n))
-            for (kind, between, same), n in counted.items()
+    tasks = ", ".join(sorted({task for into in leaks.leaks_into for task in into.split(", ")}))
+    text = ""
+    if len(images):
+        touched = len(set(images.item_a) | set(images.item_b))
+        text = (
+            f"{wording.plural(len(images), 'pair')} of copies across splits ({wording.count(touched)} images) in "
+            f"{tasks}. Scores may be too good by as much as these images weigh. "
+        )
+    if len(people):
+        text += (
+            f"{wording.plural(len(people), 'pair')} of patients, one measured and one learnt from in another data set, "
+            "with the same id: the same person, or chance where ids are short."
+        )
+    return Note(text.strip(), "bad" if len(images) else "open")
+
+
+def _searched(pairs: pd.DataFrame, examples: dict[str, np.ndarray]) -> KeyNumbers:
+    compared, empty = int(examples["compared"]), int(examples["no_content"])
+    numbers = [
+        KeyNumber("Images searched", wording.count(compared), f"{wording.count(empty)} without content left out"),
+        KeyNumber("Pairs of copies", wording.count(int((pairs.item_a != "").sum()))),
+        KeyNumber(
+            "Pairs that leak",
+            wording.count(int(((pairs.leaks_into != "") & (pairs.item_a != "")).sum())),
+            tone="bad" if ((pairs.leaks_into != "") & (pairs.item_a != "")).any() else "good",
         ),
-        caption="Exact: the same bytes after preprocessing. Near: almost the same picture.",
-        sources=(name,),
+    ]
+    return KeyNumbers(tuple(numbers), (PAIRS,))
+
+
+def _place(dataset: str, split: str) -> str:
+    return f"{dataset}, {split}"
+
+
+def _cards(pairs: pd.DataFrame, examples: dict[str, np.ndarray]) -> Cards:
+    by_items = pairs[pairs.item_a != ""].set_index(["item_a", "item_b"])
+    cards = []
+    for item_a, item_b, a, b in zip(examples["item_a"], examples["item_b"], examples["a"], examples["b"], strict=True):
+        pair = by_items.loc[(item_a, item_b)]
+        alike = "" if np.isnan(pair.likeness) else f" ({pair.likeness:.3f})"
+        cards.append(
+            Card(
+                title=KINDS[pair.kind] + alike,
+                images=((_place(pair.dataset_a, pair.split_a), a), (_place(pair.dataset_b, pair.split_b), b)),
+                note=f"{wording.short(item_a)} and {wording.short(item_b)}",
+                tone="bad" if pair.leaks_into else "plain",
+            )
+        )
+    return Cards(
+        name="leakage-pairs",
+        cards=tuple(cards),
+        caption="Pairs of copies, those that leak first: mean of the channels after preprocessing. In brackets how "
+        "alike the two are once one is laid on the other (1: equal).",
+        look="the same anatomy in both, even if one is mirrored, cropped or in another grey scale.",
+        bad="two that merely resemble each other: then the pair is a false alarm.",
+        sources=(PAIRS, EXAMPLES),
+    )
+
+
+def _counts(pairs: pd.DataFrame) -> Table:
+    places = [
+        f"{_place(p.dataset_a, p.split_a)} and {_place(p.dataset_b, p.split_b)}" for p in pairs.itertuples(index=False)
+    ]
+    keys = [pairs.kind.map(KINDS), pd.Series(places, pairs.index, name="places"), "same_patient", "leaks_into"]
+    counted = pairs.groupby(keys, sort=True).size()
+    return Table(
+        title="Copies by kind",
+        columns=("Kind", "Where", "Same patient", "Leaks into", "Pairs"),
+        rows=tuple(
+            (kind, where, "yes" if same else "no", into or "no task", wording.count(n))
+            for (kind, where, same, into), n in counted.items()
+        ),
+        caption="Same pixels: after preprocessing. Near copies are sought among different patients only.",
+        sources=(PAIRS,),
         numeric=frozenset(["Pairs"]),
     )
-    if across.empty:
-        return [verdict, counts]
-    listed = Table(
-        title="Pairs across splits",
-        columns=("Image", "Split", "Image ", "Split ", "Kind", "Same patient"),
-        rows=tuple(
-            (
-                wording.short(p.item_a),
-                p.split_a,
-                wording.short(p.item_b),
-                p.split_b,
-                str(p.kind),
-                "yes" if p.same_patient else "no",
-            )
-            for p in across.head(SHOWN).itertuples()
-        ),
-        caption=f"The first {SHOWN} of {len(across)}." if len(across) > SHOWN else "",
-        sources=(name,),
-        folded=True,
-    )
-    return [verdict, counts, listed]
+
+
+def _listed(pairs: pd.DataFrame) -> list[Table]:
+    leaks = pairs[pairs.leaks_into != ""]
+    if leaks.empty:
+        return []
+    return [
+        Table(
+            title="Pairs that leak",
+            columns=("Kind", "Image or patient", "Where", "Image or patient ", "Where ", "Leaks into"),
+            rows=tuple(
+                (
+                    KINDS[p.kind],
+                    wording.short(p.item_a or p.patient_a),
+                    _place(p.dataset_a, p.split_a),
+                    wording.short(p.item_b or p.patient_b),
+                    _place(p.dataset_b, p.split_b),
+                    p.leaks_into,
+                )
+                for p in leaks.head(SHOWN).itertuples()
+            ),
+            caption=f"The first {SHOWN} of {len(leaks)}." if len(leaks) > SHOWN else "",
+            sources=(PAIRS,),
+            folded=True,
+        )
+    ]

@@ -1,4 +1,4 @@
-"""The reader of PNG and JPEG files."""
+"""The reader of PNG, JPEG and TIFF files."""
 
 import numpy as np
 import pytest
@@ -60,6 +60,58 @@ def test_exif_orientation_is_honoured(tmp_path):
     picture.save(tmp_path / "a.jpg", exif=exif)
     assert read(tmp_path, "a.jpg").values.shape == (1, 16, 8)
     assert image_files.scan(tmp_path, Settings()).images[["rows", "columns"]].iloc[0].tolist() == [16, 8]
+
+
+GREY16 = np.random.default_rng(5).integers(0, 65536, (30, 40)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("packing", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_tiff_of_sixteen_bits_is_read_exactly(tmp_path, packing):
+    Image.fromarray(GREY16).save(tmp_path / "a.tif", compression=packing)
+    volume = read(tmp_path, "a.tif")
+    assert volume.unit == "0-65535"
+    np.testing.assert_array_equal(volume.values[0], GREY16.astype(np.float32))
+
+
+def test_tiff_of_other_numbers_keeps_its_values(tmp_path):
+    for dtype in (np.int32, np.float32):
+        Image.fromarray((GREY16 - 9000.0).astype(dtype)).save(tmp_path / "a.tif")
+        volume = read(tmp_path, "a.tif")
+        assert volume.unit == "arbitrary"
+        np.testing.assert_array_equal(volume.values[0], GREY16 - 9000.0)
+    Image.fromarray(np.full((3, 3), np.nan, np.float32)).save(tmp_path / "a.tif")
+    found = image_files.scan(tmp_path, Settings()).files
+    assert found.reason.tolist() == ["values that are not numbers"]
+
+
+def test_white_is_bright_whatever_zero_means(tmp_path):
+    # Photometric interpretation 0 (TIFF 6.0, section 8): zero is white. Pillow writes 16 bits as they are ...
+    Image.fromarray(GREY16).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    np.testing.assert_array_equal(read(tmp_path, "a.tif").values[0], 65535 - GREY16.astype(np.float32))
+    # ... and inverts 8 bits on their way to the file.
+    cells = GREY16.astype(np.uint8)
+    Image.fromarray(cells).save(tmp_path / "b.tif", tiffinfo={262: 0})
+    assert (255 - cells).tobytes() in (tmp_path / "b.tif").read_bytes()
+    np.testing.assert_array_equal(read(tmp_path, "b.tif").values[0], cells.astype(np.float32))
+
+
+def test_pages_of_a_tiff_are_the_slices_of_one_series(tmp_path):
+    pages = [Image.fromarray(np.full((4, 5), level, np.uint8)) for level in (7, 3, 9)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    volume = read(tmp_path, "a.tif")
+    assert volume.values[:, 0, 0].tolist() == [7, 3, 9]
+    assert image_files.scan(tmp_path, Settings()).images.frame.tolist() == [0, 1, 2]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=[pages[1].resize((9, 9))])
+    assert image_files.scan(tmp_path, Settings()).files.reason.tolist() == ["pages of different kinds"]
+
+
+def test_every_cut_of_a_tiff_is_noticed(tmp_path):
+    pages = [Image.fromarray(np.full((4, 5), level, np.uint8)) for level in (7, 3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    whole = (tmp_path / "a.tif").read_bytes()
+    for cut in range(4, len(whole), 5):
+        (tmp_path / "a.tif").write_bytes(whole[:cut])
+        assert image_files.scan(tmp_path, Settings()).files.reason[0] in ("truncated", "undecodable"), cut
 
 
 def test_every_file_is_found_once_with_its_reason(tmp_path):

@@ -71,6 +71,33 @@ def test_other_broken_and_empty_files_have_their_reason(tmp_path):
     }
 
 
+def test_arrays_that_are_no_pictures_have_their_reason(tmp_path):
+    for name, array in (("words", np.array(["a", "b"])), ("flat", np.zeros(4)), ("objects", np.array([{}, {}]))):
+        np.savez(tmp_path / f"{name}.npz", train_images=array)
+    assert npz.scan(tmp_path, Settings()).files.reason.tolist() == ["undecodable"] * 3
+
+
+def test_a_large_array_is_kept_on_the_disk_and_reads_the_same(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", train_images=TRAIN)
+    settings = Settings()
+    grouped = npz.group_series(npz.scan(tmp_path, settings), settings)
+    monkeypatch.setattr(npz, "LARGEST_IN_MEMORY", 0)
+    npz._loaded.cache_clear()
+    for _, rows in grouped.images.groupby("series_key"):
+        volume = npz.read_series(tmp_path, rows, settings)
+        np.testing.assert_array_equal(volume.values[0], TRAIN[rows.frame.iloc[0]])
+    path = tmp_path / "a.npz"
+    assert isinstance(npz._loaded(str(path), "train_images", path.stat().st_mtime_ns), np.memmap)
+
+
+def test_a_changed_bit_is_noticed(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", train_images=GENERATOR.integers(0, 256, (9, 50, 60), dtype=np.uint8))
+    file = bytearray((tmp_path / "a.npz").read_bytes())
+    file[len(file) // 2] ^= 1
+    (tmp_path / "a.npz").write_bytes(file)
+    assert npz.scan(tmp_path, Settings()).files.reason.tolist() == ["truncated"]
+
+
 def test_labels_of_another_length_are_a_clear_error(tmp_path):
     np.savez(tmp_path / "a.npz", train_images=TRAIN, train_labels=np.zeros((2, 1)))
     with pytest.raises(ValueError, match="train_labels has 2 rows and 1 columns; expected 3 rows"):
@@ -89,3 +116,20 @@ def test_real_pneumoniamnist_has_its_official_counts(shared_data):
         ("test", "0"): 234,
         ("test", "1"): 390,
     }
+
+
+def test_real_volumes_have_their_official_counts(shared_data):
+    settings = Settings(label_columns=["hyperplasia"])
+    scan = npz.scan(shared_data / "adrenalmnist3d_part", settings)
+    assert scan.labels.groupby(["split", "hyperplasia"]).size().to_dict() == {
+        ("train", "0"): 929,
+        ("train", "1"): 259,
+        ("validation", "0"): 76,
+        ("validation", "1"): 22,
+    }
+    grouped = npz.group_series(scan, settings)
+    assert len(grouped.series) == 1188 + 98
+    rows = grouped.images[grouped.images.frame == 5]
+    volume = npz.read_series(shared_data / "adrenalmnist3d_part", rows, settings)
+    assert volume.values.shape == (28, 28, 28)
+    assert set(np.unique(volume.values)) == {0.0, 255.0}

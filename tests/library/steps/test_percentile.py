@@ -26,3 +26,13 @@ def test_each_channel_has_its_own_and_padding_does_not_count():
 def test_crossed_percentiles_are_an_error():
     with pytest.raises(ValidationError, match="must be below"):
         percentile.Settings(low_percent=60, high_percent=40)
+
+
+def test_of_a_foreground_the_air_around_it_does_not_count():
+    tissue = np.linspace(100, 200, 101, dtype=np.float32).reshape(1, 1, 101)
+    padded = np.pad(tissue, [(0, 0), (30, 30), (0, 0)])
+    settings = percentile.Settings(low_percent=10, high_percent=90, foreground="otsu")
+    out = percentile.apply(Volume(padded, "arbitrary", (1, 1, 1)), settings)
+    np.testing.assert_allclose([out.intercept[0], out.intercept[0] + out.slope[0]], [110, 190], rtol=1e-6)
+    everything = percentile.apply(Volume(padded, "arbitrary", (1, 1, 1)), percentile.Settings(low_percent=10))
+    assert everything.intercept == (0.0,)

@@ -35,3 +35,24 @@ def test_at_least_one_slice_is_left_and_numbers_stay_right(n, every, share):
     assert out.slices >= 1
     assert out.values.ravel().tolist() == out.slice_index.tolist()
     assert out.spacing_mm[0] == 5.0 * every
+
+
+@given(st.integers(3, 60))
+def test_thirds_by_height_share_no_slice_and_lose_none(n):
+    """A range holds what is at its lower end and not what is at its upper end, but for the last slice."""
+    thirds = [(0.0, 0.3333), (0.3333, 0.6667), (0.6667, 1.0)]
+    kept = [select_slices.apply(stack(n), select_slices.Settings(z_range=part)).slice_index for part in thirds]
+    assert np.concatenate(kept).tolist() == list(range(n))
+
+
+def test_the_top_of_a_stack_is_what_its_normalised_height_says():
+    """Height k / (n - 1): of 11 slices those from 0.9 on are the last two."""
+    assert select_slices.apply(stack(11), select_slices.Settings(z_range=(0.9, 1.0))).slice_index.tolist() == [9, 10]
+
+
+def test_a_range_without_slices_and_a_range_the_wrong_way_round_are_errors():
+    middle = select_slices.Settings(z_range=(0.3, 0.6))
+    with pytest.raises(ValueError, match=r"none of 2 slices has a height from 0.3 to 0.6"):
+        select_slices.apply(stack(2), middle)
+    with pytest.raises(ValueError, match="0 <= low < high <= 1"):
+        select_slices.Settings(z_range=(0.6, 0.3))

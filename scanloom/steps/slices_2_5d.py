@@ -1,0 +1,57 @@
+"""Neighbouring slices as channels, so that a 2D network sees what lies above and below.
+
+    channel k of slice i = slice min(max(i + k, 0), n - 1),   k = -neighbours ... neighbours
+
+The first and last slice are repeated at the ends. With `offset_mm` the k-th neighbour is the slice nearest to k times
+that distance, whatever the distance of slices: i + round(k offset_mm / spacing), so that thin and thick stacks look
+alike. Channels are named after their place (`image_minus_1`, `image`, `image_plus_1`). Put it before `select_slices`,
+so that neighbours are those of the whole stack.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from scanloom.readers._volume import Volume
+
+
+class Settings(BaseModel):
+    """How many neighbours, how far."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    neighbours: int = Field(1, ge=1, le=8, description="slices on each side; channels become 2 n + 1 times as many")
+    offset_mm: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="distance of neighbours in mm; null: the next slices"
+    )
+
+
+def _offsets(volume: Volume, settings: Settings) -> np.ndarray:
+    """int64 [2 neighbours + 1]: slices from each slice to its neighbours."""
+    steps = np.arange(-settings.neighbours, settings.neighbours + 1)
+    if settings.offset_mm is None or volume.slices == 1:
+        return steps
+    spacing = volume.spacing_mm[0]
+    if not spacing > 0:
+        raise ValueError("slices_2_5d: the distance of slices is not known; set offset_mm to null")
+    return np.sign(steps) * np.floor(np.abs(steps) * settings.offset_mm / spacing + 0.5).astype(np.int64)
+
+
+def _named(channel: str, k: int) -> str:
+    return channel if k == 0 else f"{channel}_{'minus' if k < 0 else 'plus'}_{abs(k)}"
+
+
+def apply(volume: Volume, settings: Settings) -> Volume:
+    """The volume with the channels of slice i - n, ..., i + n, in this order."""
+    offsets = _offsets(volume, settings)
+    place = np.clip(np.arange(volume.slices)[:, np.newaxis] + offsets, 0, volume.slices - 1)
+    values = np.concatenate([volume.with_channels()[place[:, k]] for k in range(len(offsets))], axis=-1)
+    places = range(-settings.neighbours, settings.neighbours + 1)
+    return replace(
+        volume,
+        values=values,
+        channels=tuple(_named(channel, k) for k in places for channel in volume.channels),
+        slope=volume.slope * len(offsets),
+        intercept=volume.intercept * len(offsets),
+    )

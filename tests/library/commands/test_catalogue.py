@@ -1,0 +1,115 @@
+"""`scanloom catalogue`: what it prints and writes, and what it keeps to itself."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from scanloom.__main__ import main
+from scanloom.catalogue import build_catalogue
+from scanloom.readers.dicom import Settings
+from scanloom.sources import phantom
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small phantom cohort with its bad files."""
+    return phantom.fetch(phantom.Settings(patients=4, matrix=32), tmp_path_factory.mktemp("phantom"), seed=3).root
+
+
+def state(folder):
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
+
+
+def run(capsys, *arguments):
+    code = main(["catalogue", *map(str, arguments)])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_it_prints_the_series_and_balanced_books_and_changes_nothing(folder, capsys):
+    before = state(folder)
+    code, out, _ = run(capsys, folder)
+    assert code == 0
+    assert state(folder) == before
+    found, used, excluded = map(int, re.search(r"(\d+) files found = (\d+) used \+ (\d+) excluded", out).groups())
+    assert found == used + excluded == sum(path.is_file() for path in folder.rglob("*"))
+
+
+def test_identifiers_are_shown_only_where_asked(folder, capsys):
+    series = build_catalogue("dicom", Settings(), folder, dataset="d", salt="pepper", chunks=1).series
+    private = [*series.raw_patient, *series.series_uid, *series.path]
+    _, out, err = run(capsys, folder, "--rows", 0)
+    assert not [value for value in private if value in out + err]
+    _, out, _ = run(capsys, folder, "--rows", 0, "--private", "--columns", "raw_patient,path")
+    assert series.path[series.verdict == "used"].iloc[0] in out
+
+
+def test_a_condition_chooses_and_the_rest_is_counted(folder, capsys):
+    code, out, _ = run(capsys, folder, "--where", "plane = 'axial' AND n_images > 3")
+    assert (code, "files found" in out) == (0, True)
+    code, out, err = run(capsys, folder, "--where", "modality = 'US'")
+    assert code == 1
+    assert "does not fit: modality = 'US'" in err
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_the_table_is_exported(folder, capsys, tmp_path, kind):
+    file = tmp_path / f"series.{kind}"
+    assert run(capsys, folder, "--export", file)[0] == 0
+    readers = {
+        "csv": pd.read_csv,
+        "json": lambda path: pd.DataFrame(json.loads(path.read_text())),
+        "parquet": pd.read_parquet,
+    }
+    table = readers[kind](file)
+    assert table.series_id.is_unique
+    assert {"modality", "n_images", "phi_risk"} <= set(table)
+    assert "path" not in table
+
+
+def test_excluded_files_are_listed_with_their_reasons(folder, capsys, tmp_path):
+    file = tmp_path / "excluded.csv"
+    run(capsys, folder, "--excluded", "--private", "--export", file)
+    table = pd.read_csv(file)
+    assert list(table) == ["reason", "detail", "path"]
+    assert "not a DICOM file" in set(table.reason)
+
+
+def test_pseudonyms_are_those_of_a_study_where_its_salt_is_given(folder, capsys, tmp_path):
+    (tmp_path / "salt.txt").write_text("pepper\n")
+    run(capsys, folder, "--salt-file", tmp_path / "salt.txt", "--dataset", "phantom", "--export", tmp_path / "a.csv")
+    expected = build_catalogue("dicom", Settings(), folder, dataset="phantom", salt="pepper", chunks=1).catalogue
+    assert set(pd.read_csv(tmp_path / "a.csv").series_id) == set(expected.series_id[expected.verdict == "used"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--where", "modalty = 'CT'"], "Did you mean 'modality'?"),
+        (["--columns", "modalty"], "Did you mean 'modality'?"),
+        (["--columns", "path"], "may name a patient; it is shown with --private"),
+        (["--export", "table.xlsx"], "expected a name ending in .csv, .json, .parquet"),
+        (["--reader", "dicmo"], "Did you mean 'dicom'?"),
+        (["--setting", "min_slice=3"], "Did you mean 'min_slices'?"),
+        (["--setting", "min_slices"], "expected KEY=VALUE"),
+    ],
+)
+def test_mistakes_are_one_line(folder, capsys, arguments, message):
+    code, _, err = run(capsys, folder, *arguments)
+    assert code == 1
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_nothing_is_written_into_the_folder_of_images(folder, capsys):
+    code, _, err = run(capsys, folder, "--export", folder / "table.csv")
+    assert code == 1
+    assert "never written to" in err
+
+
+def test_columns_are_explained_without_a_folder(capsys):
+    code, out, _ = run(capsys, "--list-columns")
+    assert code == 0
+    assert "series_description" in out

@@ -1,0 +1,39 @@
+"""A study changes single keys of a dataset file without touching it."""
+
+import pytest
+
+from scanloom import config
+
+
+def loaded(root, name, **use):
+    return config.load_dataset(name, root / "datasets", config.DatasetUse(steps=["min_max"], **use))
+
+
+def test_a_setting_of_the_source_is_replaced_and_the_rest_stays(root):
+    source = loaded(root, "ham10000", source={"path": "/elsewhere"}).source
+    assert (source.name, source.settings["path"]) == ("local_folder", "/elsewhere")
+    source = loaded(root, "pneumoniamnist", source={"retries": 3}).source
+    assert source.settings["retries"] == 3
+    assert source.settings["files"][0]["md5"] == "28209eda62fecd6e6a2d98b1501bb15f"
+
+
+def test_another_source_takes_the_place_of_the_files_own(root):
+    source = loaded(root, "pneumoniamnist", source={"local_folder": {"path": "here"}}).source
+    assert (source.name, source.settings) == ("local_folder", {"path": "here"})
+
+
+def test_one_word_changes_the_policy_for_uncertain_findings(root):
+    before = loaded(root, "chexpert").labels
+    after = loaded(root, "chexpert", labels={"multilabel": {"findings": {"uncertain_as": "one"}}}).labels
+    assert {label.uncertain_as for label in before.columns.values()} == {"ignore"}
+    assert {label.uncertain_as for label in after.columns.values()} == {"one"}
+    assert list(after.columns) == list(before.columns)
+    assert after.lists == before.lists
+    assert after.extract == before.extract
+
+
+def test_a_wrong_override_is_an_error_that_names_the_key(root):
+    with pytest.raises(config.ConfigError, match=r"unknown key 'labels.multilabel.findings.uncertain_az'"):
+        loaded(root, "chexpert", labels={"multilabel": {"findings": {"uncertain_az": "one"}}})
+    with pytest.raises(config.ConfigError, match="paht"):
+        loaded(root, "ham10000", source={"paht": "/elsewhere"})
