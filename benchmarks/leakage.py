@@ -94,7 +94,7 @@ def scale_rows(images: int) -> list[dict]:
     )[:images]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    pairs, _ = near_pairs(coefficients, np.arange(images))
+    pairs, _ = near_pairs(coefficients, np.arange(images), workers=2)
     seconds = time.perf_counter() - start
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     return [

@@ -55,7 +55,7 @@ rule probe_encoder:
         arm=lookup(dpath="arms/frozen", within=config),
         seeds=lookup(dpath="seeds", within=config),
         encoder=lookup(dpath="encoder", within=config),
-        code=code_of("probe_encoder", methods=["{method}"], encoders=[study.encoder.name]),
+        code=code_of("probe_encoder", methods=["{method}"], encoders=planning.encoder_names(study)),
     script:
         "../workflow_scripts/probe_encoder.py"
 
@@ -93,7 +93,7 @@ rule finetune_encoder:
         code=code_of(
             "finetune_encoder",
             methods=["{method}"],
-            encoders=[study.encoder.name],
+            encoders=planning.encoder_names(study),
             views=used_views,
         ),
     script:

@@ -30,6 +30,7 @@ rule pretrain_encoder:
     input:
         patients="results/{corpus}/patients.parquet",
         indexes=planned(planning.corpus_indexes),
+        weights=lambda w: planning.weight_files(study, w.method),
     output:
         encoder="results/{corpus}/pretrained/{method}/encoder.keras",
         history="results/{corpus}/pretrained/{method}/history.parquet",
@@ -57,7 +58,7 @@ rule pretrain_encoder:
         code=code_of(
             "pretrain_encoder",
             methods=["{method}"],
-            encoders=[study.encoder.name],
+            encoders=planning.encoder_names(study),
             views=used_views,
         ),
     script:

@@ -74,6 +74,12 @@ class Alternating:
         every = {id(variable): variable for player in self.players for variable in player.variables}
         return list(every.values())
 
+    @property
+    def trainable_variables(self) -> list:
+        """What any of the players moves, each once."""
+        every = {id(variable): variable for player in self.players for variable in player.trainable_variables}
+        return list(every.values())
+
     def train_on_batch(self, batch: dict, return_dict: bool = True) -> dict[str, float]:
         """One update of the player whose turn `batch["step"]` is; its loss also under its own name."""
         player = self._order[int(batch["step"][0]) % len(self._order)]

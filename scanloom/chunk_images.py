@@ -70,7 +70,7 @@ def write_parts(
 ) -> tuple[int, ...]:
     """Write the parts one after the other; the shape of the images. Same parts, same bytes.
 
-    All images have one shape, type, unit and channels (`preprocessing.preprocess_chunk` sees to it). steps: what was
+    All images have one shape, type, unit and channels (`preprocessing.chunk_parts` sees to it). steps: what was
     done to the images, noted with them. rank, dtype: of an array without images, where there are no parts. Both files
     appear whole or not at all.
     """

@@ -30,10 +30,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Arm:
-    """An encoder and the method that made it. Without a file the encoder is built from each seed (from_scratch)."""
+    """An encoder and the method that made it. Without a file the encoder is built from each seed (from_scratch).
+
+    encoder: the name of its file in scanloom/encoders; None: the method brought a network of its own, which its file is.
+    """
 
     method: str
-    encoder: str
+    encoder: str | None
     encoder_settings: object
     encoder_file: Path | None = None
 

@@ -185,9 +185,17 @@ class _Trainer:
         save_model(network, path)
 
     def _new_network(self, seed: int):
-        """A head at zero on the arm's encoder: built from the seed, then filled from its file where it has one."""
-        encoder = plugins.load("encoders", self.arm.encoder).build(self.arm.encoder_settings, self.image_shape, seed)
-        if self.arm.encoder_file is not None:
+        """A head at zero on the arm's encoder: built from the seed, then filled from its file where it has one.
+
+        Without the name of an encoder the file's network itself is used.
+        """
+        if self.arm.encoder is None:
+            encoder = keras.saving.load_model(self.arm.encoder_file, compile=False)
+        else:
+            encoder = plugins.load("encoders", self.arm.encoder).build(
+                self.arm.encoder_settings, self.image_shape, seed
+            )
+        if self.arm.encoder is not None and self.arm.encoder_file is not None:
             source = keras.saving.load_model(self.arm.encoder_file, compile=False)
             account = transfer(source, encoder)
             log.info("%s: %s", self.arm.method, account)

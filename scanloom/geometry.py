@@ -149,15 +149,20 @@ def sort_stacks(stack: np.ndarray, orientation: np.ndarray, position: np.ndarray
 
 
 def spacing_along(position_mm: np.ndarray) -> float:
-    """Distance of neighbouring slices of one sorted stack; the usual gap where gaps differ, NaN for one slice."""
+    """Distance of neighbouring slices of one sorted stack; the usual gap where gaps differ, NaN for one slice.
+
+    The spacing_mm of `sort_stacks`, without its table: readers ask for it once per series.
+    """
     position = np.asarray(position_mm, dtype=np.float64)
     gap = np.diff(position)
-    usual = np.sort(gap)[(len(gap) - 1) // 2] if len(gap) else 0.0
-    if usual >= SAME_POSITION_MM and np.abs(gap - usual).max() <= SPACING_TOLERANCE * usual:
-        return float((position[-1] - position[0]) / len(gap))  # nothing odd, as almost always: 2 ms less
-    points = np.stack([0 * position, 0 * position, position], axis=1)
-    axial = np.tile([1.0, 0, 0, 0, 1, 0], (len(position), 1))
-    return float(sort_stacks(np.zeros(len(position), int), axial, points, np.arange(len(position))).table.spacing_mm[0])
+    distinct = np.sort(gap[gap >= SAME_POSITION_MM])
+    if not len(distinct):
+        return float("nan")
+    usual = distinct[(len(distinct) - 1) // 2]
+    uniform = len(distinct) == len(gap) and np.abs(gap - usual).max() <= max(
+        SPACING_TOLERANCE * usual, SPACING_TOLERANCE_MM
+    )
+    return float((position[-1] - position[0]) / len(gap) if uniform else usual)
 
 
 def missing_numbers(missing_after: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
 """Images that occur twice in a study, within and across splits and datasets, and into which task they leak.
 
 Found are: equal files (kind `bytes`); equal pixels after preprocessing (`pixels`); the same picture mirrored, cropped,
-re-windowed, compressed or noisy (`near`, see near_copies.py); one DICOM instance in two series (`image id`); a patient
-id in two datasets (`patient id`: of short ids it may be chance). Not reported: images without content, such as a slice
-of air, which are equal without being copies, and near pairs of one patient, since neighbouring slices look alike.
+re-windowed, compressed or noisy (`near`, see near_copies.py); one DICOM instance in two series (`image id`); one raw
+patient id in two datasets, or in two splits where the unit of splits is not the patient (`patient id`: of short ids it
+may be chance). Not reported: images without content, such as a slice of air, which are equal without being copies, and
+near pairs of one patient, since neighbouring slices look alike.
 
 A pair leaks into a task if one of the two is learnt from, in pretraining or after it, and the other one is measured.
 """
@@ -159,14 +160,12 @@ def _rows(table: pd.DataFrame, leak: _Leaks, pairs: np.ndarray, kind: str, value
     return pd.DataFrame(columns)
 
 
-def _pairs_with_first(key: pd.Series, owner: pd.Series) -> pd.DataFrame:
-    """index labels a, b: for each key that several owners have, the first owner's row with each other owner's first."""
-    table = pd.DataFrame({"key": key, "owner": owner})
-    table = table[table["key"].fillna("").astype(str) != ""].drop_duplicates()
-    table = table[table["key"].duplicated(keep=False)]
-    first = table.reset_index().groupby("key")["index"].transform("first").to_numpy()
-    pairs = pd.DataFrame({"a": first, "b": table.index})
-    return pairs[pairs["a"] != pairs["b"]]
+def _pairs_of_one_key(rows: pd.DataFrame) -> np.ndarray:
+    """int64 [pairs, 2], smaller first: `place` of all rows with equal `key`, each `owner` standing once per key."""
+    rows = rows[rows["key"] != ""].sort_values("place", kind="stable").drop_duplicates(["key", "owner"])
+    rows = rows[rows["key"].duplicated(keep=False)][["key", "place"]]
+    pairs = rows.merge(rows, on="key", suffixes=("_a", "_b"))[["place_a", "place_b"]].to_numpy(np.int64)
+    return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
 
 
 def _items(rows: pd.DataFrame, rank: int) -> pd.Series:
@@ -181,25 +180,21 @@ def _same_instances(table: pd.DataFrame, rows: pd.DataFrame, rank: int) -> np.nd
     # Readers of other formats put names there that are unique within their data set only.
     is_uid = rows["sop_uid"].fillna("").astype("str").str.fullmatch(r"\d+(\.\d+)+")
     known = rows[place.notna() & is_uid].assign(place=place)
-    known = known.sort_values("place", kind="stable").reset_index(drop=True)
-    key = known["sop_uid"].astype(str) + (" " + known["frame"].astype(str) if rank == 2 else "")
-    pairs = _pairs_with_first(key, known["dataset"] + " " + known["series_id"])
-    pairs = known["place"].to_numpy()[pairs.to_numpy()].astype(np.int64).reshape(-1, 2)
-    return np.unique(pairs, axis=0)
+    key = known["sop_uid"].astype("str") + (" " + known["frame"].astype("str") if rank == 2 else "")
+    return _pairs_of_one_key(known.assign(key=key, owner=known["dataset"] + " " + known["series_id"]))
 
 
 def _same_patients(table: pd.DataFrame, rows: pd.DataFrame, leak: _Leaks) -> pd.DataFrame:
-    """Rows for patients of different datasets whose raw ids are equal."""
+    """Rows for equal raw patient ids in two datasets, or in two splits of one whose unit is not the patient."""
     first = table.drop_duplicates(["dataset", "patient_id"])
     number = pd.Series(first.index, index=first["dataset"] + " " + first["patient_id"])
     people = rows.drop_duplicates(["dataset", "patient_id", "raw_patient"])
     place = (people["dataset"] + " " + people["patient_id"]).map(number)
-    people = people[place.notna()].assign(place=place).sort_values("place", kind="stable").reset_index(drop=True)
-    pairs = _pairs_with_first(people["raw_patient"].astype(str).str.strip(), people["dataset"])
-    found = _rows(
-        table, leak, people["place"].to_numpy()[pairs.to_numpy()].astype(np.int64).reshape(-1, 2), "patient id", np.nan
+    people = people[place.notna()].assign(place=place)
+    people = people.assign(
+        key=people["raw_patient"].fillna("").astype("str").str.strip(), owner=leak.of[people["place"].astype(int)]
     )
-    return found.assign(item_a="", item_b="")
+    return _rows(table, leak, _pairs_of_one_key(people), "patient id", np.nan).assign(item_a="", item_b="")
 
 
 def _same_files(found: pd.DataFrame, rows: pd.DataFrame, roots: Mapping[str, Path], rank: int) -> np.ndarray:

@@ -102,6 +102,18 @@ def budget(study: Study) -> dict:
     return study.pretraining.model_dump(mode="json", exclude={"methods"})
 
 
+def encoder_names(study: Study) -> list[str]:
+    """Encoders whose code the study runs: its own, and those that it or a method of it is made of."""
+    settings = [study.encoder.settings, *study.pretraining.methods.values()]
+    return [study.encoder.name, *sorted({s["encoder"] for s in settings if "encoder" in s} - {study.encoder.name})]
+
+
+def weight_files(study: Study, method: str) -> list[str]:
+    """Files of weights that the method starts from; other content makes it another run."""
+    file = study.pretraining.methods[method].get("file")
+    return [] if file is None else [file]
+
+
 def methods_with_labels(study: Study) -> list[str]:
     """Methods that pretrain with labels: references in the comparison, not label savers."""
     return [name for name in study.pretraining.methods if plugins.load("methods", name).USES_LABELS]

@@ -26,6 +26,7 @@ def check(study: Study, datasets: dict[str, DatasetFile]) -> None:
         problems += _task_problems(f"tasks.{name}.label", task.label, datasets[task.dataset])
     problems += _site_problems(study, datasets)
     problems += _method_problems(study, datasets)
+    problems += _network_problems(study)
     problems += _mask_problems(study, datasets)
     if problems:
         raise ConfigError("\n".join(problems))
@@ -106,6 +107,29 @@ def _method_problems(study: Study, datasets: dict[str, DatasetFile]) -> list[str
                 if label in [*dataset.labels.columns, *dataset.labels.multilabel]:
                     problems += _task_problems(where, label, dataset)
     return problems
+
+
+def _network_problems(study: Study) -> list[str]:
+    """Files of weights that are not there, and networks for images of another rank."""
+    problems = []
+    for method in study.pretraining.methods:
+        where = f"pretraining.methods.{method}"
+        for file in planning.weight_files(study, method):
+            if not Path(file).is_file():
+                problems.append(
+                    f"{where}.file: there is no file {file}; weights are never downloaded, so put them there or "
+                    "correct the path (it starts at the folder the study runs in)"
+                )
+        problems += _rank_problem(where, plugins.load("methods", method), study.rank)
+    return problems + _rank_problem(
+        f"encoder.{study.encoder.name}", plugins.load("encoders", study.encoder.name), study.rank
+    )
+
+
+def _rank_problem(where: str, plugin, rank: int) -> list[str]:
+    """A plug-in that is not for both ranks says so in RANKS."""
+    ranks = getattr(plugin, "RANKS", (2, 3))
+    return [] if rank in ranks else [f"{where}: is for rank {ranks[0]}, and the study has rank {rank}"]
 
 
 def _mask_problems(study: Study, datasets: dict[str, DatasetFile]) -> list[str]:

@@ -199,8 +199,10 @@ def preprocess_chunk(
     dtype: str,
     read_blocks: Callable[[pd.DataFrame], Iterator[Volume]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """`chunk_parts` in memory: images `dtype` [n, *spatial, C], series_id [n], slice_index [n], spacing_mm [n, rank],
-    slope [n, C], intercept [n, C], unit, channels [C]; n may be 0.
+    """`chunk_parts` all at once, in memory: for a few series.
+
+    images `dtype` [n, *spatial, C], series_id [n], slice_index [n], spacing_mm [n, rank], slope [n, C], intercept
+    [n, C], unit, channels [C]; n may be 0.
     """
     parts = list(chunk_parts(read, chunk_rows, steps, rank, dtype, read_blocks))
     if not parts:

@@ -74,10 +74,14 @@ def pretrain(
     image_shape = tuple(shards.image_spec["shape"])
     rows, labels = _usable_rows(shards.table, checked.label if plugin.USES_LABELS else None)
     keys = keys_of(shards.table["item_id"].iloc[rows])
+    if getattr(checked, "dataset_size", 0) is None:
+        checked = checked.model_copy(update={"dataset_size": len(rows)})
     if len(rows) < budget.batch:
         raise ValueError(f"a batch of {budget.batch} images is larger than the corpus ({len(rows)} usable images)")
 
     def make_encoder(shape: tuple[int, ...] = image_shape):
+        if hasattr(plugin, "own_encoder"):
+            return plugin.own_encoder(checked, shape, seed)
         return encoder_plugin.build(encoder_checked, shape, seed)
 
     monitored = _monitored_images(shards, rows, keys, seed, budget.batch)
@@ -105,6 +109,8 @@ def pretrain(
         history = _train(model, trained, batch_at, budget, monitored, folder, label)
     else:
         trained = make_encoder()
+        if hasattr(plugin, "prepare"):
+            plugin.prepare(trained, checked)
         row = {"step": 0, "loss": math.nan, "learning_rate": 0.0, "images_per_s": math.nan, "wait_share": 0.0}
         history = pd.DataFrame([row | monitor(trained, monitored) | {"collapsing": False}])
     return _save(

@@ -21,7 +21,8 @@ PUBLISHED = {name: f"{name}.parquet" for name in ("predictions", "selection", "h
 if __name__ == "__main__":
     log_to(snakemake.log[0])
     params, method = snakemake.params, snakemake.wildcards.method
-    fresh = plugins.load("methods", method).FRESH_PER_SEED
+    plugin = plugins.load("methods", method)
+    fresh, own = plugin.FRESH_PER_SEED, hasattr(plugin, "own_encoder")
     inputs = [snakemake.input.index, snakemake.input.fraction, *([] if fresh else [snakemake.input.encoder])]
     settings = {k: params[k] for k in ("label", "arm", "seeds", "encoder", "views", "seed", "code")}
     named = {
@@ -42,7 +43,12 @@ if __name__ == "__main__":
             float(snakemake.wildcards.fraction),
             pd.read_parquet(snakemake.input.fraction),
             Task(params.label["column"], tuple(params.label["classes"]), params.label["kind"]),
-            Arm(method, params.encoder["name"], encoder, None if fresh else Path(snakemake.input.encoder)),
+            Arm(
+                method,
+                None if own else params.encoder["name"],
+                encoder,
+                None if fresh else Path(snakemake.input.encoder),
+            ),
             Pipeline([(v["name"], v["settings"]) for v in params.views], tuple(shards.image_spec["shape"])),
             Finetuned(**params.arm),
             params.seeds,

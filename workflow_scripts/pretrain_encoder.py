@@ -17,7 +17,7 @@ PUBLISHED = {"encoder": "encoder.keras", "history": "history.parquet", "run": "r
 if __name__ == "__main__":
     log_to(snakemake.log[0])
     params, method = snakemake.params, snakemake.wildcards.method
-    inputs = [*snakemake.input.indexes, snakemake.input.patients]
+    inputs = [*snakemake.input.indexes, snakemake.input.patients, *snakemake.input.weights]
     settings = {key: params[key] for key in ("method", "budget", "encoder", "views", "seed", "code")}
     job = {
         "kind": "pretrain",

@@ -39,7 +39,7 @@ def table_of(n, dataset="heads"):
 def private_rows(table):
     """The private image rows behind the items; one file each."""
     rows = table[["series_id", "patient_id"]].assign(slice_index=0, frame=0)
-    rows["sop_uid"] = [f"1.2.{len(dataset)}.{i}" for i, dataset in enumerate(table["dataset"])]
+    rows["sop_uid"] = [f"1.2.{sum(map(ord, dataset))}.{i}" for i, dataset in enumerate(table["dataset"])]
     rows["raw_patient"] = [f"raw {dataset} {i}" for i, dataset in enumerate(table["dataset"])]
     return rows.assign(path=[f"{dataset}/{i}.dcm" for i, dataset in enumerate(table["dataset"])])
 
@@ -150,7 +150,9 @@ def test_the_same_file_twice_is_called_so(tmp_path):
 def test_one_instance_in_two_series_and_one_patient_in_two_datasets_are_told(rank):
     table = pd.concat([table_of(30), table_of(30, "chests")], ignore_index=True)
     rows = {name: private_rows(table[table["dataset"] == name]) for name in ("heads", "chests")}
-    rows["chests"]["sop_uid"] = rows["chests"]["sop_uid"].where(rows["chests"]["path"] != "chests/6.dcm", "1.2.5.2")
+    rows["chests"]["sop_uid"] = rows["chests"]["sop_uid"].where(
+        rows["chests"]["path"] != "chests/6.dcm", rows["heads"]["sop_uid"][2]
+    )
     rows["chests"]["raw_patient"] = rows["chests"]["raw_patient"].where(
         rows["chests"]["path"] != "chests/1.dcm", " raw heads 5 "
     )
@@ -165,6 +167,29 @@ def test_one_instance_in_two_series_and_one_patient_in_two_datasets_are_told(ran
         ("patient id", "", "", "chests-p001", "heads-p005", "bleed"),
     ]
     assert found["likeness"].isna().all()
+
+
+def test_ids_in_three_datasets_are_compared_each_with_each():
+    """The pair that leaks must not hide behind a third dataset that the task never sees."""
+    table = pd.concat([table_of(9, name) for name in ("aside", "chests", "heads")], ignore_index=True)
+    rows = {name: private_rows(table[table["dataset"] == name]) for name in ("aside", "chests", "heads")}
+    for part in rows.values():
+        part.loc[part.index[2], ["sop_uid", "raw_patient"]] = ["1.2.3", "somebody"]
+    found = audit(pictures(27), table, rows)
+    assert found["kind"].value_counts().to_dict() == {"image id": 3, "patient id": 3}
+    assert found[found["leaks_into"] != ""][["kind", "dataset_a", "dataset_b"]].to_numpy().tolist() == [
+        ["image id", "chests", "heads"],
+        ["patient id", "chests", "heads"],
+    ]
+
+
+def test_a_patient_in_two_splits_where_lesions_are_split_is_told():
+    table, rows = table_of(12), private_rows(table_of(12))
+    rows.loc[[0, 2, 3], "raw_patient"] = "somebody"  # train, test, train
+    found = audit(pictures(12), table, {"heads": rows})
+    assert pairs(found, "patient_a", "patient_b", "leaks_into") == [
+        ("patient id", "", "", "heads-p000", "heads-p002", "bleed")
+    ]
 
 
 def test_ids_that_are_no_uids_are_not_compared_across_datasets():

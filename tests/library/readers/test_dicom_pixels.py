@@ -266,6 +266,34 @@ def test_a_cut_stream_in_a_whole_file_is_an_error(monkeypatch, syntax, share):
         our_cells(described, -1)
 
 
+def test_errors_that_a_codec_only_prints_are_errors(monkeypatch):
+    """imagecodecs lets OpenJPH's exceptions in damaged code blocks pass and returns the picture as far as it is."""
+    printed = []
+    monkeypatch.setattr("sys.unraisablehook", printed.append)
+    asked = []
+    monkeypatch.setattr(decode, "pixel_array", lambda *_, **__: asked.append(1) or np.zeros((33, 40), np.uint16))
+    whole = ENCODERS[HTJ2KLossless](picture("u2", 16), 16)
+    rng = np.random.default_rng(0)
+    gave_up = 0
+    for _ in range(40):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        at = rng.integers(150, len(damaged) - 2, 20)
+        damaged[at] = rng.integers(0, 256, 20)
+        try:
+            imagecodecs.htj2k_decode(damaged.tobytes())
+        except Exception:
+            printed.append("raised")
+        bad = bool(printed)
+        printed.clear()
+        gave_up += bad
+        monkeypatch.setitem(ENCODERS, HTJ2KLossless, lambda *_, data=damaged: data.tobytes())
+        our_cells(description.describe(encoded(picture("u2", 16), HTJ2KLossless)), -1)
+        assert not printed
+        assert bool(asked) >= bad  # pydicom decides about these
+        asked.clear()
+    assert gave_up
+
+
 @pytest.mark.parametrize("name", ["dicom_cases/nema_and_issues/MR1_JPLY"])
 def test_lossy_jpeg_of_12_bits_equals_simpleitk(shared_data, name):
     file = shared_data / name
