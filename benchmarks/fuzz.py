@@ -4,9 +4,10 @@ Real files are damaged by a number alone (seed, file, kind of damage), one at a 
 where the catalogue uses them, read as preprocessing would. That happens in processes with a limit on their memory and
 on the time for each file, killed when they exceed it. Every problem's goal is 0.
 
-"silent": a damage that could have been seen, and was used with other pixels than the file had. That can be seen where
-bytes are missing (any format), and anywhere in formats with checksums (PNG, NPZ, TFRecord, .nii.gz). It cannot be seen
-in pixels of uncompressed DICOM and NIfTI, in JPEG's, or in a number of a header that is still a possible number.
+"silent": a damage that could have been seen, and was used with other pixels than the file had, or with fewer images
+than it had while the catalogue gives no reason for as many as are missing. Damage can be seen where bytes are missing
+at the end (any format), and anywhere in formats with checksums (PNG, NPZ, TFRecord, .nii.gz). It cannot be seen in
+pixels of uncompressed DICOM and NIfTI, in JPEG's, or in a number of a header that is still a possible number.
 "read later": the catalogue used the file, but reading it failed; a study would stop there with a message.
 """
 
@@ -178,9 +179,13 @@ def attempt(folder: Path, number: int, originals: list[Original], seed: int, kno
         return outcome | {"problem": "books", "detail": str(error)}
     except Exception as error:
         return outcome | {"problem": "error", "detail": f"{type(error).__name__}: {error}"}
-    outcome["verdict"] = "used" if isinstance(found, list) else "excluded"
-    if outcome["verdict"] == "used" and _visible(kind, original) and found != known[original]:
-        outcome |= {"problem": "silent", "detail": f"{len(found)} series"}
+    outcome["verdict"] = "used" if found.pixels else "excluded"
+    if outcome["verdict"] == "used" and _visible(kind, original):
+        whole = known[original].pixels
+        changed, missing = (found.pixels - whole).total(), whole.total() - found.pixels.total()
+        if changed or missing > found.left_out:
+            detail = f"of {whole.total()} series {changed} changed, {missing} missing, {found.left_out} with a reason"
+            outcome |= {"problem": "silent", "detail": detail}
     return outcome
 
 
@@ -206,8 +211,16 @@ def _alone(folder: Path, original: Original, data: bytes) -> Path:
     return root
 
 
-def content(original: Original, root: Path) -> list[str] | str:
-    """Hashes of the pixels of all series that the catalogue uses, or the reasons why there is none."""
+@dataclass(frozen=True)
+class Content:
+    """pixels: hashes of the series that the catalogue uses, with their numbers. left_out: series with a reason."""
+
+    pixels: Counter
+    left_out: int
+
+
+def content(original: Original, root: Path) -> Content:
+    """What the catalogue makes of a folder, read as preprocessing would. Raises _ReadLater, _Unbalanced."""
     from scanloom import plugins
     from scanloom.catalogue import CatalogueError, build_catalogue
 
@@ -226,8 +239,8 @@ def content(original: Original, root: Path) -> list[str] | str:
     except CatalogueError as error:
         if "none of" not in str(error):
             raise _Unbalanced(str(error)) from None
-        return str(error)
-    hashes = []
+        return Content(Counter(), 0)
+    pixels = Counter()
     for _, rows in made.chunk_rows[0].groupby("series_id"):
         try:
             volume = reader.read_series(root, rows, settings)
@@ -236,8 +249,8 @@ def content(original: Original, root: Path) -> list[str] | str:
         if not np.isfinite(volume.values).all():
             raise _ReadLater("values that are not finite")
         shape = f"{volume.values.shape} {volume.unit}".encode()
-        hashes.append(hashlib.sha256(shape + volume.values.tobytes()).hexdigest())
-    return sorted(hashes)
+        pixels[hashlib.sha256(shape + volume.values.tobytes()).hexdigest()] += 1
+    return Content(pixels, int((made.series.reason != "").sum()))
 
 
 def damage_of(number: int, originals: list[Original], seed: int) -> tuple[Original, str, bytes]:
@@ -328,7 +341,7 @@ def originals_of(folder: Path, shared: Path) -> list[Original]:
 
 
 def _used(folder: Path, original: Original) -> bool:
-    return isinstance(content(original, _alone(folder, original, original.path.read_bytes())), list)
+    return bool(content(original, _alone(folder, original, original.path.read_bytes())).pixels)
 
 
 def _real(shared: Path) -> Iterator[Original]:
@@ -367,9 +380,9 @@ def _invented(folder: Path) -> Iterator[Original]:
     for path in scans[:: len(scans) // 12]:
         yield Original("dicom", path, ".dcm")
     rng = np.random.default_rng(0)
-    for ending in (".png", ".jpg"):
-        Image.fromarray(rng.integers(0, 256, (40, 50), dtype=np.uint8)).save(folder / f"noise{ending}")
-        yield Original("image_files", folder / f"noise{ending}", ending)
+    for name in ("a.png", "b.png", "c.png", "a.jpg"):
+        Image.fromarray(rng.integers(0, 256, (40, 50), dtype=np.uint8)).save(folder / name)
+        yield Original("image_files", folder / name, name[1:])
     volume = nibabel.Nifti1Image(rng.integers(0, 1000, (12, 11, 10), dtype=np.int16), np.diag([1.0, 1.0, 2.0, 1.0]))
     nibabel.save(volume, folder / "noise.nii")
     yield Original("nifti", folder / "noise.nii", ".nii")

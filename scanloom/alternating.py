@@ -18,7 +18,8 @@ class Player(keras.Model):
     """
 
     def __init__(self, name: str, networks: dict, trains: list[str], forward: Callable, loss: Callable):
-        super().__init__(name=name)
+        # Under a mixed policy Keras would round what enters, random numbers too. The networks cast for themselves.
+        super().__init__(name=name, dtype="float32")
         unknown = set(trains) - set(networks)
         if unknown:
             raise ValueError(f"player {name} trains {sorted(unknown)}, but the networks are {sorted(networks)}")

@@ -32,7 +32,7 @@ class Task:
 class Arm:
     """An encoder and the method that made it. Without a file the encoder is built from each seed (from_scratch).
 
-    encoder: the name of its file in scanloom/encoders; None: the method brought a network of its own, which its file is.
+    encoder: the name of its file in scanloom/encoders; None: the method brought its own network, which its file holds.
     """
 
     method: str

@@ -21,7 +21,8 @@ class ViewModel(keras.Model):
     """
 
     def __init__(self, encoder, head, views: Pipeline, branches: int, loss: Callable):
-        super().__init__(name="view_model")
+        # Under a mixed policy Keras would round what enters: the views' draws. The networks cast for themselves.
+        super().__init__(name="view_model", dtype="float32")
         self.encoder = encoder
         self.head = head
         self._pipeline, self._branches, self._loss_of = views, branches, loss

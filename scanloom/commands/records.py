@@ -110,8 +110,8 @@ def _summary(manifests: list[Path], shards: Shards) -> str:
 def picture_of(image: np.ndarray, row: pd.Series, spec: dict, window: list[str] | None) -> np.ndarray:
     """uint8 [y, x] or [y, x, 3]: one stored image [*spatial, channels], or all slices of a volume in a grid.
 
-    Colours stay colours, other channels stand side by side. window: a name, or level and width in HU; without one the whole
-    range of the integer type is shown.
+    Colours stay colours, other channels stand side by side. window: name, or level and width in HU; without one
+    the whole range of the integer type is shown.
     """
     if window is not None:
         if spec["unit"] != "HU":

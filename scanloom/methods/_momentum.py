@@ -20,7 +20,8 @@ class MomentumModel(keras.Model):
     def __init__(
         self, encoder, head, predictor, views: Pipeline, momentum: Callable, loss: Callable, branches: int = 2
     ):
-        super().__init__(name="momentum_model")
+        # Under a mixed policy Keras would round what enters, and the weights of the average, whose steps are small.
+        super().__init__(name="momentum_model", dtype="float32")
         self.encoder, self.head, self.predictor = encoder, head, predictor
         self.target_encoder, self.target_head = copy_of(encoder), copy_of(head)
         self._pipeline, self._branches, self._momentum_at, self._loss_of = views, branches, momentum, loss
@@ -40,7 +41,7 @@ class MomentumModel(keras.Model):
         return predictions, targets
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return self._loss_of(*y_pred)
+        return self._loss_of(*keras.tree.map_structure(lambda output: keras.ops.cast(output, "float32"), y_pred))
 
     def _follow(self, m) -> None:
         """Move the target towards the online network."""

@@ -1,8 +1,9 @@
-"""TensorFlow and JAX make the same views, losses and gradients; with JAX nothing needs TensorFlow.
+"""TensorFlow and JAX make the same views, losses and gradients, of every method; with JAX nothing needs TensorFlow.
 
 SCANLOOM_JAX_PYTHON names the interpreter of the JAX-only environment (default: .venv-jax/bin/python).
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -10,12 +11,22 @@ import sys
 from pathlib import Path
 
 import keras
+import method_trials
 import numpy as np
 import parity_steps
 import pytest
 import tiny_corpus
+import two_players
 
-from scanloom import pretraining
+from scanloom import plugins, pretraining
+
+METHODS = {name: plugins.load("methods", name) for name in plugins.names("methods")}
+TRAINING = [
+    pytest.param(name, rank, marks=pytest.mark.slow if rank == 3 else ())
+    for name, module in METHODS.items()
+    for rank in getattr(module, "RANKS", (2, 3))
+    if module.TRAINS
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +37,9 @@ def jax_python(root):
     if keras.backend.backend() != "tensorflow":
         pytest.skip(f"parity is TensorFlow against JAX; this process runs {keras.backend.backend()}")
 
-    def run(script, *arguments):
+    def run(script, *arguments, **variables):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-        environment |= {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
+        environment |= {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root), **variables}
         command = [str(python), script.__file__, *map(str, arguments)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -55,6 +66,45 @@ def test_two_steps_agree_in_views_losses_and_gradients(jax_python, tmp_path):
         rounding = 2e-7 * np.linalg.norm(start) / parity_steps.RATE
         assert np.linalg.norm(a - b) < 1e-4 * np.linalg.norm(a) + rounding, name
     assert trained > 30
+
+
+@pytest.fixture(scope="module")
+def first_steps_of_jax(jax_python, tmp_path_factory):
+    """rank -> what method_trials.py writes of every method, all in one process."""
+    folder = tmp_path_factory.mktemp("jax")
+
+    @functools.cache
+    def of_rank(rank: int) -> dict[str, np.ndarray]:
+        # Each model makes one update: compiling it three times faster matters more than how fast it runs.
+        quickly = "--xla_backend_optimization_level=0"
+        names = [case.values[0] for case in TRAINING if case.values[1] == rank]
+        jax_python(method_trials, folder / f"{rank}.npz", rank, *names, XLA_FLAGS=quickly)
+        return dict(np.load(folder / f"{rank}.npz"))
+
+    return of_rank
+
+
+@pytest.mark.parametrize(("name", "rank"), TRAINING)
+def test_every_methods_first_step_agrees_in_loss_and_gradients(first_steps_of_jax, name, rank):
+    theirs = {key: value for key, value in first_steps_of_jax(rank).items() if key.startswith(name + " ")}
+    assert f"{name} error" not in theirs, str(theirs[f"{name} error"])
+    steps = method_trials.measured(name, rank).first
+    assert len(theirs) == sum(1 + len(step.gradients) for step in steps.values())
+    for player, step in steps.items():
+        assert np.isclose(step.loss, theirs[f"{name} {player} loss"], rtol=1e-5, atol=1e-6)
+        total = np.sqrt(sum(np.sum(np.square(gradient)) for gradient in step.gradients.values()))
+        for i, (path, ours) in enumerate(step.gradients.items()):
+            # Gradients that are zero but for rounding, as those of biases before a normalisation, have no direction.
+            difference = np.linalg.norm(ours - theirs[f"{name} {player} {i:03d}"])
+            assert difference < 1e-4 * np.linalg.norm(ours) + 1e-6 * total, f"{player} {path}"
+
+
+def test_players_take_the_same_turns_and_resume_to_the_same_bits(jax_python, tmp_path):
+    jax_python(two_players, tmp_path / "out.npz")
+    ours, theirs = two_players.run(), dict(np.load(tmp_path / "out.npz"))
+    assert set(ours) == set(theirs)
+    assert all(np.allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-7) for name in ours)
+    assert np.array_equal(theirs["resumed"], theirs[f"weights{two_players.UPDATES}"])
 
 
 def test_a_whole_pretraining_runs_with_jax_alone(jax_python, tmp_path):

@@ -209,4 +209,4 @@ def test_planted_copies_are_scored_against_the_usual_hash(benchmark_named, tmp_p
     leakage = benchmark_named("leakage")
     rows = leakage.rows(tmp_path, each=10, patients=8, images=200, shared=tmp_path / "absent")
     measured = checked(rows, benchmark_named)
-    assert [row["unit"] for row in measured] == ["share"] * 7 + ["s", "MB"]
+    assert [row["unit"] for row in measured] == ["share"] * 7 + ["s", "s CPU", "MB"]

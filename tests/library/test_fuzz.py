@@ -35,6 +35,23 @@ def test_every_format_and_every_kind_of_damage_is_drawn(fuzz, originals):
     assert fuzz.damage_of(7, originals, 0) == drawn[7]
 
 
+def test_silence_is_noticed_and_a_given_reason_is_not_silence(fuzz, originals, tmp_path):
+    """A TFRecord with a damaged record is used without it, and says so; one that lost a whole record says nothing."""
+    records = next(original for original in originals if original.ending == ".tfrecord")
+    data = records.path.read_bytes()
+    length = int.from_bytes(data[:8], "little") + 16
+    whole = fuzz.content(records, fuzz._alone(tmp_path, records, data))
+    damaged = fuzz.content(records, fuzz._alone(tmp_path, records, data[:60] + b"?" + data[61:]))
+    shorter = fuzz.content(records, fuzz._alone(tmp_path, records, data[length:]))
+    assert (whole.pixels.total(), whole.left_out) == (3, 0)
+    assert (damaged.pixels.total(), damaged.left_out) == (2, 1)
+    assert (shorter.pixels.total(), shorter.left_out) == (2, 0)
+    invented = {records: fuzz.Content(whole.pixels + fuzz.Counter(["another"]), 0)}
+    numbers = [n for n in range(999) if fuzz.damage_of(n, originals, 0)[0] == records]
+    outcomes = (fuzz.attempt(tmp_path, number, originals, 0, invented) for number in numbers)
+    assert next(outcome for outcome in outcomes if outcome["verdict"] == "used")["problem"] == "silent"
+
+
 @pytest.mark.parametrize("kind", ["cut", "cut at its end", "removed", "inserted", "bits", "zeros"])
 def test_damages_do_what_their_names_say(fuzz, kind):
     data = bytes(range(1, 256)) * 20

@@ -195,7 +195,7 @@ def test_ways_that_exclude_each_other_are_errors():
     patients = cohort(9).assign(fold="train", away=False)
     with pytest.raises(ValueError, match="exclude each other"):
         split_patients(patients, 0, 0.2, 0.2, official="fold", external="away")
-    with pytest.raises(ValueError, match="'balansed' .* known: stable, balanced"):
+    with pytest.raises(ValueError, match=r"'balansed' .* known: stable, balanced"):
         split_patients(cohort(9), 0, 0.2, 0.2, assignment="balansed")
 
 
@@ -218,5 +218,5 @@ def test_a_class_without_patients_in_a_split_is_an_error():
         {"patient_id": list("abcdef"), "split": [*SPLITS, *SPLITS], "bleed": [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]}
     )
     splits.assert_all_classes(images, "bleed", ["no", "yes"], "here")
-    with pytest.raises(splits.EmptyClass, match="class 'yes' of 'bleed' has no patient in test .*balanced"):
+    with pytest.raises(splits.EmptyClass, match=r"class 'yes' of 'bleed' has no patient in test .*balanced"):
         splits.assert_all_classes(images.iloc[:5], "bleed", ["no", "yes"], "here")

@@ -30,6 +30,9 @@ def build(tables: StudyTables) -> Section:
     if pairs is None:
         note = Note("The search for copies was not given, so nothing can be said about them.")
         return Section(TITLE, LEAD, (note,))
+    for side in "ab":  # where there is one data set only, its name says nothing
+        dataset, split = pairs[f"dataset_{side}"], pairs[f"split_{side}"]
+        pairs = pairs.assign(**{f"place_{side}": split if len(tables.datasets) == 1 else dataset + ", " + split})
     blocks = [_verdict(pairs)]
     if examples is not None:
         blocks.append(_searched(pairs, examples))
@@ -60,8 +63,8 @@ def _verdict(pairs: pd.DataFrame) -> Note:
         )
     if len(people):
         text += (
-            f"{wording.plural(len(people), 'pair')} of patients, one measured and one learnt from in another data set, "
-            "with the same id: the same person, or chance where ids are short."
+            f"{wording.plural(len(people), 'pair')} of patients, one learnt from and one measured, with the same raw "
+            "id: one person, or chance where ids are short."
         )
     return Note(text.strip(), "bad" if len(images) else "open")
 
@@ -80,20 +83,16 @@ def _searched(pairs: pd.DataFrame, examples: dict[str, np.ndarray]) -> KeyNumber
     return KeyNumbers(tuple(numbers), (PAIRS,))
 
 
-def _place(dataset: str, split: str) -> str:
-    return f"{dataset}, {split}"
-
-
 def _cards(pairs: pd.DataFrame, examples: dict[str, np.ndarray]) -> Cards:
     by_items = pairs[pairs.item_a != ""].set_index(["item_a", "item_b"])
     cards = []
     for item_a, item_b, a, b in zip(examples["item_a"], examples["item_b"], examples["a"], examples["b"], strict=True):
         pair = by_items.loc[(item_a, item_b)]
-        alike = "" if np.isnan(pair.likeness) else f" ({pair.likeness:.3f})"
+        alike = f" ({pair.likeness:.3f})" if pair.kind == "near" else ""
         cards.append(
             Card(
                 title=KINDS[pair.kind] + alike,
-                images=((_place(pair.dataset_a, pair.split_a), a), (_place(pair.dataset_b, pair.split_b), b)),
+                images=((pair.place_a, a), (pair.place_b, b)),
                 note=f"{wording.short(item_a)} and {wording.short(item_b)}",
                 tone="bad" if pair.leaks_into else "plain",
             )
@@ -102,7 +101,7 @@ def _cards(pairs: pd.DataFrame, examples: dict[str, np.ndarray]) -> Cards:
         name="leakage-pairs",
         cards=tuple(cards),
         caption="Pairs of copies, those that leak first: mean of the channels after preprocessing. In brackets how "
-        "alike the two are once one is laid on the other (1: equal).",
+        "alike a near copy is once one is laid on the other (1: equal).",
         look="the same anatomy in both, even if one is mirrored, cropped or in another grey scale.",
         bad="two that merely resemble each other: then the pair is a false alarm.",
         sources=(PAIRS, EXAMPLES),
@@ -110,10 +109,8 @@ def _cards(pairs: pd.DataFrame, examples: dict[str, np.ndarray]) -> Cards:
 
 
 def _counts(pairs: pd.DataFrame) -> Table:
-    places = [
-        f"{_place(p.dataset_a, p.split_a)} and {_place(p.dataset_b, p.split_b)}" for p in pairs.itertuples(index=False)
-    ]
-    keys = [pairs.kind.map(KINDS), pd.Series(places, pairs.index, name="places"), "same_patient", "leaks_into"]
+    places = (pairs.place_a + " and " + pairs.place_b).rename("places")
+    keys = [pairs.kind.map(KINDS), places, "same_patient", "leaks_into"]
     counted = pairs.groupby(keys, sort=True).size()
     return Table(
         title="Copies by kind",
@@ -140,9 +137,9 @@ def _listed(pairs: pd.DataFrame) -> list[Table]:
                 (
                     KINDS[p.kind],
                     wording.short(p.item_a or p.patient_a),
-                    _place(p.dataset_a, p.split_a),
+                    p.place_a,
                     wording.short(p.item_b or p.patient_b),
-                    _place(p.dataset_b, p.split_b),
+                    p.place_b,
                     p.leaks_into,
                 )
                 for p in leaks.head(SHOWN).itertuples()

@@ -1,4 +1,4 @@
-"""ResNet has the published sizes."""
+"""ResNet has the published shapes; its published sizes are in test_published_sizes.py."""
 
 import keras
 import numpy as np
@@ -7,15 +7,9 @@ import pytest
 from scanloom.encoders.resnet import Settings, build
 
 
-@pytest.mark.parametrize(
-    ("depth", "published"),
-    # torchvision's resnet18, 34, 50 without their last layer (11,689,512; 21,797,672; 25,557,032 with it).
-    [(18, 11_689_512 - 513_000), (34, 21_797_672 - 513_000), (50, 25_557_032 - 2_049_000)],
-)
-def test_parameters_are_as_many_as_published(depth, published):
-    encoder = build(Settings(depth=depth, stem="imagenet"), (64, 64, 3), 0)
-    assert sum(np.prod(v.shape) for v in encoder.trainable_variables) == published
-    assert encoder.output.shape[-1] == (2048 if depth == 50 else 512)
+@pytest.mark.parametrize(("depth", "features"), [(18, 32), (50, 128)])
+def test_features_are_8_times_the_width_and_32_times_with_bottlenecks(depth, features):
+    assert build(Settings(depth=depth, width=4), (16, 16, 1), 0).output.shape[-1] == features
 
 
 def test_the_imagenet_stem_and_stages_reduce_by_32_and_the_small_stem_by_8():
@@ -43,3 +37,22 @@ def test_a_saved_encoder_loads_without_this_library_and_computes_the_same(tmp_pa
 def test_a_rank_that_does_not_exist_is_an_error():
     with pytest.raises(ValueError, match="has 1 spatial axes; resnet takes 2 or 3"):
         build(Settings(), (16, 1), 0)
+
+
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+def test_symmetric_padding_puts_as_many_zeros_before_as_behind(stem):
+    """So a mirrored image with mirrored kernels has mirrored features, at odd sizes, as with PyTorch's padding."""
+    settings = Settings(depth=10, width=2, stem=stem, padding="symmetric")
+    encoder, mirrored = build(settings, (17, 17, 1), 0), build(settings, (17, 17, 1), 0)
+    for variable in mirrored.variables:
+        if variable.path.endswith("kernel"):
+            variable.assign(np.asarray(variable.value)[:, ::-1])
+    images = np.random.default_rng(0).random((2, 17, 17, 1)).astype(np.float32)
+    assert np.allclose(encoder(images), mirrored(images[:, :, ::-1]), atol=1e-6)
+
+
+def test_the_first_weights_of_earlier_versions_are_kept():
+    """Depth 10, width 4, seed 3: sums of the kernels as they were before other encoders came."""
+    encoder = build(Settings(depth=10, width=4), (16, 16, 1), 3)
+    sums = [float(np.asarray(encoder.get_layer(n).kernel).sum()) for n in ("stem_conv", "stage4_block1_conv2")]
+    assert np.allclose(sums, [1.4824313, -5.1120749], rtol=1e-6)

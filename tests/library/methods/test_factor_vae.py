@@ -1,0 +1,69 @@
+"""Shuffled codes, the ratio that a discriminator has learnt, and what each player moves."""
+
+import keras
+import numpy as np
+from scipy import stats
+from scipy.special import log_softmax
+
+from scanloom.method_batches import draws
+from scanloom.methods import factor_vae
+from scanloom.methods.factor_vae import Settings, discriminator_loss, permuted, total_correlation
+from scanloom.stateless_random import keys_of
+from scanloom.view_pipeline import Pipeline
+
+RNG = np.random.default_rng(0)
+
+
+def test_every_dimension_is_a_permutation_of_its_own():
+    z = RNG.normal(size=(64, 5)).astype(np.float32)
+    shuffled = np.asarray(permuted(z, RNG.random(z.shape).astype(np.float32)))
+    assert np.array_equal(np.sort(shuffled, axis=0), np.sort(z, axis=0))
+    order = [tuple(np.argsort(np.argsort(column))) for column in shuffled.T]
+    assert len(set(order)) == 5
+
+
+def test_shuffling_breaks_the_dependence_of_dimensions():
+    z = np.repeat(RNG.normal(size=(2000, 1)), 2, axis=1).astype(np.float32)
+    shuffled = np.asarray(permuted(z, RNG.random(z.shape).astype(np.float32)))
+    assert abs(np.corrcoef(shuffled.T)[0, 1]) < 0.1
+
+
+def test_total_correlation_of_the_best_discriminator_is_the_divergence():
+    """For a normal with correlation r the total correlation is -log(1 - r^2) / 2."""
+    r = 0.8
+    z = RNG.multivariate_normal([0, 0], [[1, r], [r, 1]], 100_000)
+    real = stats.multivariate_normal([0, 0], [[1, r], [r, 1]]).logpdf(z)
+    logits = np.stack([real, stats.norm.logpdf(z).sum(1)], axis=1).astype(np.float32)
+    assert np.isclose(float(total_correlation(logits)), -0.5 * np.log(1 - r**2), atol=0.01)
+
+
+def test_discriminator_loss_is_the_cross_entropy_of_both_kinds():
+    real, shuffled = RNG.normal(size=(2, 7, 2)).astype(np.float32)
+    expected = -(log_softmax(real, axis=1)[:, 0].mean() + log_softmax(shuffled, axis=1)[:, 1].mean()) / 2
+    assert np.isclose(float(discriminator_loss(real, shuffled)), expected, rtol=1e-5)
+
+
+def test_each_player_moves_its_own_networks_and_reports_its_own_numbers():
+    shape, pipeline = (4, 4, 1), Pipeline([], (4, 4, 1))
+    images = keras.Input(shape)
+    encoder = keras.Model(images, keras.layers.Dense(5)(keras.layers.Flatten()(images)))
+    settings = Settings(latent=3, hidden=0, decoder_width=1, discriminator=(4,))
+    model = factor_vae.build(encoder, settings, pipeline, 0)
+    batch = {"images": RNG.integers(0, 256, (8, *shape), np.uint8)}
+    batch |= draws(factor_vae, settings, pipeline, 1, 0, keys_of(range(8)))
+    batch["progress"] = np.zeros(8, np.float32)
+    networks = model.players[0].networks
+    for player in model.players:
+        player.compile(optimizer=keras.optimizers.SGD(0.01), jit_compile=False)
+    for step, own in enumerate(({"encoder", "posterior", "decoder"}, {"discriminator"})):
+        before = {name: network.get_weights() for name, network in networks.items()}
+        found = model.train_on_batch(batch | {"step": np.full(8, step, np.int32)})
+        moved = {
+            name
+            for name, network in networks.items()
+            if any(not np.array_equal(*pair) for pair in zip(before[name], network.get_weights(), strict=True))
+        }
+        assert moved == own
+        assert np.isfinite(list(found.values())).all()
+        names = {"autoencoder_total_correlation", "autoencoder_kl", "autoencoder_reconstruction"}
+        assert (names if step == 0 else {"discriminator_accuracy"}) < set(found)
