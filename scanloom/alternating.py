@@ -114,8 +114,3 @@ class _Optimizers:
     def learning_rate(self, value: float) -> None:
         for player, factor in zip(self._players, self._factors, strict=True):
             player.optimizer.learning_rate = value * factor
-
-
-def players_of(model) -> list:
-    """The Keras models that are compiled and updated: the players, or the model itself."""
-    return model.players if isinstance(model, Alternating) else [model]

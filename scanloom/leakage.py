@@ -260,7 +260,7 @@ def assert_no_leak(found: pd.DataFrame, where: str) -> None:
     one = leaks.iloc[0]
     series = one.item_b.rsplit("-", 1)[0]
     raise LeakFound(
-        f"{len(leaks)} pairs of copies leak from what is learnt to what is measured, and leakage.strict is on:\n"
+        f"leakage.strict is on, and copies leak from what is learnt to what is measured (pairs: {len(leaks)}):\n"
         f"{listed}\nAll of them are in {where}. Exclude one of each pair in its dataset's file, for example in "
         f"datasets/{one.dataset_b}.yaml\n"
         f"  exclude: [{{where: \"series_id = '{series}'\", reason: copy of another image}}]\n"

@@ -13,3 +13,8 @@ def adamw(model, weight_decay: float, clip_norm: float | None = None):
     optimizer = keras.optimizers.AdamW(learning_rate=0.0, weight_decay=weight_decay, global_clipnorm=clip_norm)
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
     return optimizer
+
+
+def players_of(model) -> list:
+    """The Keras models that are compiled and updated: the players of an `Alternating`, or the model itself."""
+    return getattr(model, "players", [model])

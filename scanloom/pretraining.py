@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.alternating import players_of
 from scanloom.intensity import to_unit
 from scanloom.lazy import keras
 from scanloom.method_batches import batches
 from scanloom.model_files import save_model
 from scanloom.monitors import embedding_std, rankme
-from scanloom.optimizers import adamw
+from scanloom.optimizers import adamw, players_of
 from scanloom.schedules import cosine
 from scanloom.stateless_random import keys_of, permutation
 from scanloom.training import make_deterministic, remembered_jit, train_steps

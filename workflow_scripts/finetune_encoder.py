@@ -38,17 +38,13 @@ if __name__ == "__main__":
         limit_threads(snakemake.threads)
         shards = open_shards(manifests_of(snakemake.input.index))
         encoder = plugins.settings("encoders", params.encoder["name"], params.encoder["settings"])
+        file = None if fresh else Path(snakemake.input.encoder)
         result = finetune(
             shards,
             float(snakemake.wildcards.fraction),
             pd.read_parquet(snakemake.input.fraction),
             Task(params.label["column"], tuple(params.label["classes"]), params.label["kind"]),
-            Arm(
-                method,
-                None if own else params.encoder["name"],
-                encoder,
-                None if fresh else Path(snakemake.input.encoder),
-            ),
+            Arm(method, None if own else params.encoder["name"], encoder, file),
             Pipeline([(v["name"], v["settings"]) for v in params.views], tuple(shards.image_spec["shape"])),
             Finetuned(**params.arm),
             params.seeds,

@@ -36,7 +36,7 @@ class Settings(BaseModel):
     patch: int = Field(8, ge=1, le=64, description="pixels per edge that become one token; edges must be multiples")
     width: int = Field(192, ge=2, le=2048, description="numbers per token; a multiple of heads")
     depth: int = Field(6, ge=1, le=48, description="blocks")
-    heads: int = Field(3, ge=1, le=32)
+    heads: int = Field(3, ge=1, le=32, description="attention heads of each block")
     expansion: int = Field(4, ge=1, le=8, description="hidden numbers of a block's two layers, times width")
     pooling: Literal["mean", "class"] = Field(
         "mean", description="features: the mean of the patches' tokens, or the class token"

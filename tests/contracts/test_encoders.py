@@ -3,8 +3,10 @@ saved, transferred, frozen and explained."""
 
 import functools
 import os
+import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import keras
@@ -175,3 +177,13 @@ def test_weights_and_features_are_the_same_with_jax_alone(root, tmp_path):
 def test_an_image_that_does_not_fit_is_a_clear_error(name, settings, shape, message):
     with pytest.raises(ValueError, match=message):
         build(name, shape, 0, settings)
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 3), (8, 8, 8, 1)])
+def test_the_example_of_the_documentation_is_an_encoder(root, shape):
+    [source] = re.findall(r"```python\n(.*?)```", (root / "docs" / "add-an-encoder.md").read_text(), flags=re.DOTALL)
+    module = types.ModuleType("plain")
+    exec(source, module.__dict__)
+    encoder = module.build(module.Settings(), shape, 0)
+    assert encoder(images(shape)).shape == (2, 32)
+    assert encoder.get_layer("feature_map").output.shape[-1] == 32

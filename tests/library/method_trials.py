@@ -16,10 +16,10 @@ import keras
 import numpy as np
 
 from scanloom import plugins
-from scanloom.alternating import players_of
 from scanloom.checkpoints import load_checkpoint, save_checkpoint
 from scanloom.method_batches import draws
 from scanloom.model_files import save_model
+from scanloom.optimizers import players_of
 from scanloom.stateless_random import keys_of
 from scanloom.training import make_deterministic
 from scanloom.view_pipeline import Pipeline

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import two_players as toy
 
-from scanloom.alternating import Alternating, Player, players_of
+from scanloom.alternating import Alternating, Player
+from scanloom.optimizers import players_of
 from scanloom.schedules import cosine
 from scanloom.training import make_deterministic, train_steps
 

@@ -208,7 +208,7 @@ def test_a_strict_study_is_refused_with_names_and_a_remedy():
     found = audit(images, table_of(60))
     with pytest.raises(leakage.LeakFound) as error:
         leakage.assert_no_leak(found, "results/leakage.parquet")
-    for part in ("1 pairs", "heads000-0000", "heads007-0000", "results/leakage.parquet", "series_id = 'heads007'"):
+    for part in ("(pairs: 1)", "heads000-0000", "heads007-0000", "results/leakage.parquet", "series_id = 'heads007'"):
         assert part in str(error.value)
     leakage.assert_no_leak(found.assign(leaks_into=""), "results/leakage.parquet")
     leakage.assert_no_leak(found.assign(item_a="", item_b="", kind="patient id"), "results/leakage.parquet")

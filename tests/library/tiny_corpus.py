@@ -52,7 +52,7 @@ def run(method: str, folder, corpus=None, **changed) -> dict:
     arguments = {
         "allowed_patients": set(corpus.table["patient_id"]),
         "method": method,
-        "method_settings": SETTINGS[method],
+        "method_settings": SETTINGS.get(method, {}),
         "encoder": "resnet",
         "encoder_settings": {"depth": 10, "width": 4},
         "views": VIEWS,

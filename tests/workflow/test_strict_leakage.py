@@ -47,7 +47,7 @@ def test_a_strict_study_stops_before_training_until_the_copy_is_excluded(root, n
     done = workflow.snakemake("--forcerun", "download_dataset", "--", CORPUS, check=False)
     said = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "1 pairs of copies leak" in said
+    assert "copies leak from what is learnt to what is measured (pairs: 1)" in said
     assert f"{learnt.series_id}-{learnt.slice_index:04d} (heads, train)" in said
     assert not (workflow.folder / CORPUS).exists()
     [pair] = pd.read_parquet(workflow.folder / "results/leakage.parquet").query("leaks_into != ''").to_dict("records")

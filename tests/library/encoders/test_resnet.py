@@ -43,11 +43,11 @@ def test_a_rank_that_does_not_exist_is_an_error():
 def test_symmetric_padding_puts_as_many_zeros_before_as_behind(stem):
     """So a mirrored image with mirrored kernels has mirrored features, at odd sizes, as with PyTorch's padding."""
     settings = Settings(depth=10, width=2, stem=stem, padding="symmetric")
-    encoder, mirrored = build(settings, (17, 17, 1), 0), build(settings, (17, 17, 1), 0)
+    encoder, mirrored = build(settings, (33, 33, 1), 0), build(settings, (33, 33, 1), 0)
     for variable in mirrored.variables:
         if variable.path.endswith("kernel"):
             variable.assign(np.asarray(variable.value)[:, ::-1])
-    images = np.random.default_rng(0).random((2, 17, 17, 1)).astype(np.float32)
+    images = np.random.default_rng(0).random((2, 33, 33, 1)).astype(np.float32)
     assert np.allclose(encoder(images), mirrored(images[:, :, ::-1]), atol=1e-6)
 
 

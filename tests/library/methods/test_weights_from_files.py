@@ -47,7 +47,7 @@ def test_imagenet_gives_the_encoder_of_the_file_and_trains_nothing(flat_file, tm
 
 
 def test_a_file_of_another_network_stops_the_run(flat_file, tmp_path):
-    with pytest.raises(ValueError, match="does not fit 'resnet'.*Check the encoder's settings"):
+    with pytest.raises(ValueError, match=r"does not fit 'resnet'.*Check the encoder's settings"):
         tiny.run(
             "imagenet",
             tmp_path / "run",
@@ -56,13 +56,15 @@ def test_a_file_of_another_network_stops_the_run(flat_file, tmp_path):
         )
 
 
-def test_frozen_25d_brings_its_own_network_which_can_be_finetuned(flat_file, tmp_path):
+def test_frozen_25d_brings_its_own_network_which_can_be_finetuned(tmp_path):
     """In a study of rank 3 whose encoder is another; the finetuned model keeps the layer for explanations."""
     shards = TinyVolumes()
-    settings = {"file": str(flat_file), "settings": small_encoders.SETTINGS["resnet"]}
+    small_encoders.build("small_cnn", VOLUME[1:], seed=9).save(tmp_path / "small.keras")
+    inside = {"encoder": "small_cnn", "settings": small_encoders.SETTINGS["small_cnn"]}
+    settings = {"file": str(tmp_path / "small.keras"), **inside}
     tiny.run("frozen_25d", tmp_path / "run", corpus=shards, method_settings=settings, views=[("flip", {})])
     made = keras.saving.load_model(tmp_path / "run" / "encoder.keras")
-    assert made.output.shape == (None, 3 * 32)
+    assert made.output.shape == (None, 3 * 16)
 
     patient = np.arange(48) // 4
     shards.table = shards.table.assign(
@@ -83,14 +85,14 @@ def test_frozen_25d_brings_its_own_network_which_can_be_finetuned(flat_file, tmp
         tmp_path / "finetuned",
     )
     model = keras.saving.load_model(result.model_path)
-    assert model.get_layer("feature_map").output.shape == (None, 1, 1, 1, 96)
+    assert model.get_layer("feature_map").output.shape == (None, 2, 2, 2, 48)
     assert np.isfinite(result.predictions[["p0", "p1"]]).all(axis=None)
 
 
 def test_settings_of_the_network_inside_are_checked_with_the_study():
-    with pytest.raises(plugins.BadSettings, match="encoders/resnet: unknown key 'widht'"):
+    with pytest.raises(plugins.BadSettings, match=r"encoders/resnet: unknown key 'widht'"):
         plugins.settings("methods", "frozen_25d", {"file": "a.npz", "settings": {"widht": 4}})
-    with pytest.raises(plugins.BadSettings, match="no encoder 'resnot'.*Did you mean 'resnet'"):
+    with pytest.raises(plugins.BadSettings, match=r"no encoder 'resnot'.*Did you mean 'resnet'"):
         plugins.settings("encoders", "slices_25d", {"encoder": "resnot"})
 
 
@@ -103,7 +105,7 @@ def test_weight_files_and_ranks_are_checked_before_the_first_job(root, tmp_path)
     assert planning.weight_files(checked, "from_scratch") == []
     assert planning.encoder_names(checked) == ["slices_25d", "resnet", "unet"]
     with pytest.raises(config.ConfigError) as error:
-        preflight.check(checked, {})
+        preflight.check(checked, {n: config.load_dataset(n, root / "datasets", u) for n, u in checked.datasets.items()})
     for part in (
         "pretraining.methods.imagenet.file: there is no file absent.npz; weights are never downloaded",
         "pretraining.methods.frozen_25d: is for rank 3, and the study has rank 2",
