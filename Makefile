@@ -1,12 +1,13 @@
-# make report | test | test-slow | lint | bench | rescan | lock
+# make report | test | test-slow | lint | bench | evidence | rescan | lock
 # One environment for everything, from the hash-pinned lock; no conda and no GPU needed.
 
 UV := .boot/bin/uv
 PYTHON := .venv/bin/python
 CORES ?= $(shell nproc)
 STUDY ?= config.yaml
+EVIDENCE ?= .evidence
 
-.PHONY: report rescan test test-slow lint bench lock schemas clean
+.PHONY: report rescan test test-slow lint bench evidence lock schemas clean
 
 report: .venv/ready
 	.venv/bin/snakemake --configfile $(STUDY) --cores $(CORES) -- results/report.html
@@ -29,6 +30,10 @@ lint: .venv/ready
 bench: .venv/ready
 	for script in benchmarks/[a-z]*.py; do $(PYTHON) $$script --json benchmarks/results/$$(basename $$script .py).json || exit 1; done
 	$(PYTHON) benchmarks/_results_page.py
+
+# Hours; a run that was broken off goes on where it was.
+evidence: .venv/ready
+	$(PYTHON) benchmarks/evidence/methods.py --work $(EVIDENCE)
 
 schemas: .venv/ready
 	$(PYTHON) -m scanloom.config_reference

@@ -313,7 +313,8 @@ def _assert_alike(part: Part, first: Part) -> None:
     if (part.unit, part.channels) != (first.unit, first.channels):
         raise CannotPreprocess(
             f"series {part.series_id}: channels {part.channels} in '{part.unit}', earlier ones {first.channels} in "
-            f"'{first.unit}'; make the reader give all images alike (grey or rgb), or exclude one kind"
+            f"'{first.unit}'; make the reader give all images alike (grey or rgb; unit: arbitrary for NIfTI of mixed "
+            "types), or exclude one kind"
         )
 
 

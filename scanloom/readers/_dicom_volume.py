@@ -53,11 +53,7 @@ def read_blocks(
     if stack.is_crooked(settings):
         yield read_series(root, rows, settings)
         return
-    numbers, images, about = (
-        rows.slice_index.to_numpy(np.int64),
-        _images(root, located(rows)),
-        rows.filter(["series_id"]),
-    )
+    numbers, images, about = rows.slice_index.to_numpy(np.int64), _images(root, located(rows)), rows.iloc[:1]
 
     def read(block: slice, part: tuple[slice, slice] = WHOLE) -> Frames:
         def reading(*_) -> Frames:
@@ -86,6 +82,15 @@ def _images(root: Path, rows: pd.DataFrame) -> list[tuple[str, int]]:
     return list(zip(files, rows.frame.tolist(), strict=True))
 
 
+def _columns(rows: pd.DataFrame, names: list[str]) -> np.ndarray:
+    """float64 `[rows, names]`, NaN in columns that the table does not have (a twentieth of the time of reindex)."""
+    found = np.full((len(rows), len(names)), np.nan)
+    for number, name in enumerate(names):
+        if name in rows:
+            found[:, number] = rows[name].to_numpy(np.float64)
+    return found
+
+
 def _runs(images: list[tuple[str, int]]) -> list[tuple[str, list[int]]]:
     """(file, frames) for every stretch of images from one file."""
     return [(path, [frame for _, frame in run]) for path, run in groupby(images, key=itemgetter(0))]
@@ -111,8 +116,7 @@ class _Stack(NamedTuple):
     def of(cls, rows: pd.DataFrame) -> "_Stack":
         position = rows.position_mm.to_numpy(np.float64)
         spacing = spacing_along(position) if np.isfinite(position).all() else np.nan
-        orientation, place = (rows.reindex(columns=names).to_numpy(np.float64) for names in (ORIENTATION, PLACE))
-        return cls(orientation, place, position, spacing)
+        return cls(_columns(rows, ORIENTATION), _columns(rows, PLACE), position, spacing)
 
     @property
     def where(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -40,7 +40,11 @@ class Settings(BaseModel):
     fourth_axis: Literal["series", "channels", "exclude"] = Field(
         "series", description="what several volumes in one file are: a series each, or channels of one series"
     )
-    unit: Literal["arbitrary", "HU"] = Field("arbitrary", description="HU for CT: the files do not say")
+    unit: Literal["from_type", "arbitrary", "HU"] = Field(
+        "from_type",
+        description="what values mean, which the files do not say. HU for CT; from_type: 0-255 and 0-65535 for "
+        "unscaled uint8 and uint16, else arbitrary; arbitrary: for sets that mix the types",
+    )
     min_slices: int = Field(1, ge=1, description="series with fewer slices are excluded as 'too few slices'")
 
 
@@ -292,7 +296,7 @@ def read_volume(stored: Stored, rows: pd.DataFrame, settings: Settings) -> Volum
         values[outside] = values[~outside].min()
     return Volume(
         values=values,
-        unit=settings.unit if settings.unit == "HU" else _unit(stored),
+        unit=_unit(stored) if settings.unit == "from_type" else settings.unit,
         spacing_mm=stored.spacing_mm,
         padding_mask=padding,
         channels=names,

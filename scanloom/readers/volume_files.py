@@ -92,7 +92,7 @@ def group_series(scan: ScanResult, settings: Settings) -> Grouped:
 
 @private_errors
 def read_series(root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
-    """The volume in physical units; unit by the setting, "0-255" and "0-65535" for uint8 and uint16."""
+    """The volume in physical units; unit by the setting."""
     return read_volume(_header(Path(root) / rows.path.iloc[0]), rows, settings)
 
 

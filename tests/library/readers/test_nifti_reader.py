@@ -79,6 +79,7 @@ def test_scaling_units_of_length_and_units_of_value(tmp_path):
     np.testing.assert_array_equal(volume.values, CELLS.T * 2.0 - 1000)
     save(tmp_path / "a.nii", CELLS.astype(np.uint8))
     assert read_one(tmp_path).unit == "0-255"
+    assert read_one(tmp_path, unit="arbitrary").unit == "arbitrary", "for sets of uint8 and float files, as MSD Task04"
 
 
 def test_what_is_not_a_number_is_outside_the_field_of_view_and_becomes_air(tmp_path):

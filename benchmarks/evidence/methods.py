@@ -1,0 +1,207 @@
+"""Does each method learn anything? All of them on public sets, against random features and training from scratch.
+
+    make evidence                                         (hours; writes benchmarks/methods.md)
+    python benchmarks/evidence/methods.py --work DIR --shared DIR [--sets pneumoniamnist ...] [--frozen-only]
+
+Every set is a study of this folder (`<set>.yaml`), run by Snakemake in a copy of the checkout below `--work`, where a
+run that was broken off goes on. Encoder, views, updates and batches are the same for all methods of a set. Written is
+one table per set: accuracy of the nearest neighbours of frozen features (k = 11, cosine, as Doerrich et al. 2025),
+AUROC of a linear probe and of finetuning per label fraction, and whether the probe beats the one on random features,
+by the paired interval of the study. A method that does not is marked.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from _checkout import copy_of_checkout, snakemake
+from _measure import ROOT, machine, versions
+
+HERE = Path(__file__).resolve().parent
+SETS = ("pneumoniamnist", "ham10000", "hippocampus", "adrenal")
+LEFT_OUT = {
+    "imagenet": "needs a file of weights",
+    "frozen_25d": "needs a file of weights",
+}
+NEIGHBOURS = 11
+BASELINE = "from_scratch"
+ABOUT = """# Does each method learn?
+
+Made by `make evidence` (benchmarks/evidence/methods.py); nothing here is written by hand. AUROC on test, mean of the
+seeds of the labelled part; each method was pretrained once. `frozen` is a linear probe, whose baseline is the same
+untrained encoder; intervals are paired, by patient and seed, at 95 %, not corrected for the number of methods.
+`supervised` is pretrained with the labels: a reference. Left out: {left_out}.
+
+On PneumoniaMNIST at 28 pixels, k = 11, Doerrich et al. (Scientific Reports 2025) give 0.857 for a frozen DINO ViT-B/16
+of 86 M parameters pretrained on ImageNet, 0.811 for a ResNet-18.
+"""
+
+
+def study_of(name: str, shared: Path, work: Path, frozen_only: bool = False) -> dict:
+    """The study of a set with the folders of this machine in it."""
+    text = (HERE / f"{name}.yaml").read_text().replace("SHARED", str(shared)).replace("MADE", str(work / "made"))
+    study = yaml.safe_load(text)
+    if frozen_only:
+        study["arms"]["finetuned"] = None
+        study["explanation"] = None
+    return study
+
+
+def run_study(name: str, shared: Path, work: Path, cores: int, frozen_only: bool) -> tuple[dict, Path]:
+    """(the study, the folder it ran in). Raises RuntimeError with Snakemake's output where it fails."""
+    study, folder = study_of(name, shared, work, frozen_only), work / name
+    if not folder.exists():
+        copy_of_checkout(folder)
+    for file in (HERE / "datasets").glob("*.yaml"):
+        (folder / "datasets" / file.name).write_text(file.read_text())
+    if name == "hippocampus":
+        make_hippocampus(shared / "hippocampus_part", work / "made" / "hippocampus")
+    (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    [task] = study["tasks"]
+    wanted = [f"results/{task}/evaluation/metrics.parquet"]
+    snakemake(folder, "--configfile", "study.yaml", "--cores", str(cores), "--keep-going", "--", *wanted)
+    return study, folder
+
+
+def make_hippocampus(source: Path, made: Path) -> None:
+    """Links to the images that have a mask, and volumes.csv: `large` where the hippocampus is above the median."""
+    import nibabel
+
+    volumes = {}
+    for mask in sorted((source / "labels").glob("*.nii.gz")):
+        image = source / "images" / mask.name
+        if image.exists():
+            loaded = nibabel.load(mask)
+            volumes[mask.name] = float(
+                (loaded.get_fdata() > 0).sum() * abs(nibabel.affines.voxel_sizes(loaded.affine).prod())
+            )
+            (made / "images").mkdir(parents=True, exist_ok=True)
+            link = made / "images" / mask.name
+            if not link.exists():
+                link.symlink_to(image)
+    table = pd.DataFrame({"path": list(volumes), "volume_mm3": list(volumes.values())})
+    table["large"] = (table["volume_mm3"] > table["volume_mm3"].median()).astype(int)
+    table.to_csv(made / "volumes.csv", index=False)
+
+
+def neighbours_accuracy(study: dict, folder: Path, method: str) -> float:
+    """Share of test images whose class is that of most of their nearest training images in the frozen features."""
+    import numpy as np
+    from sklearn.neighbors import KNeighborsClassifier
+
+    [(task, about)] = study["tasks"].items()
+    with np.load(folder / f"results/{task}/embeddings/{method}.npz") as arrays:
+        [key] = [key for key in arrays if key != "item_id"]
+        features, items = arrays[key], arrays["item_id"]
+    images = pd.concat(map(pd.read_parquet, sorted((folder / f"results/{about['dataset']}/images").glob("*.parquet"))))
+    key = "item_id" if study["rank"] == 2 else "series_id"
+    wanted = items if study["rank"] == 2 else [item.rsplit("-", 1)[0] for item in items]
+    images = images.drop_duplicates(key).set_index(key).loc[wanted]
+    label, split = images[about["label"]].to_numpy(), images["split"].to_numpy()
+    known = ~pd.isna(label)
+    train, test = (split == "train") & known, (split == "test") & known
+    nearest = KNeighborsClassifier(NEIGHBOURS, metric="cosine").fit(features[train], label[train].astype(int))
+    return float((nearest.predict(features[test]) == label[test].astype(int)).mean())
+
+
+def rows_of(study: dict, folder: Path) -> list[dict]:
+    """One row per method: kNN accuracy, AUROC per schedule and fraction, differences from the baseline."""
+    [task] = study["tasks"]
+    metrics, comparisons = (
+        pd.read_parquet(folder / f"results/{task}/evaluation/{name}.parquet").query("metric == 'auroc'")
+        for name in ("metrics", "comparisons")
+    )
+    rows = []
+    for method in study["pretraining"]["methods"]:
+        row = {"method": method, "knn": neighbours_accuracy(study, folder, method)}
+        for (schedule, fraction), part in metrics[(metrics["method"] == method) & (metrics["split"] == "test")].groupby(
+            ["schedule", "fraction"]
+        ):
+            row[f"{schedule} {fraction:g}"] = part["value"].item()
+        for (schedule, fraction), part in comparisons[comparisons["method"] == method].groupby(
+            ["schedule", "fraction"]
+        ):
+            row[f"difference {schedule} {fraction:g}"] = part[["difference", "low", "high"]].iloc[0].tolist()
+        rows.append(row)
+    return rows
+
+
+def parameters(folder: Path, study: dict) -> int:
+    """Weights of the encoder."""
+    from scanloom import plugins
+
+    [(name, settings)] = study["encoder"].items()
+    [task] = study["tasks"].values()
+    index = json.loads((folder / f"results/{task['dataset']}/shards/index.json").read_text())
+    shape = tuple(json.loads((folder / index["manifests"][0]["path"]).read_text())["images"]["shape"])
+    return plugins.load("encoders", name).build(plugins.settings("encoders", name, settings), shape, 0).count_params()
+
+
+def table(study: dict, rows: list[dict]) -> str:
+    """Markdown: one line per method, best probe first."""
+    fractions = [f"{fraction:g}" for fraction in study["fractions"]]
+    schedules = [name for name in ("frozen", "finetuned") if study["arms"].get(name) is not None]
+    head = ["method", f"kNN, k = {NEIGHBOURS}"]
+    head += [f"{schedule}, {100 * float(fraction):g} %" for schedule in schedules for fraction in fractions]
+    head += [f"probe minus random features, {100 * float(fractions[1]):g} %", "beats random features"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for row in sorted(rows, key=lambda row: -row[f"frozen {fractions[1]}"]):
+        cells = [row["method"], f"{row['knn']:.3f}"]
+        cells += [f"{row[f'{schedule} {fraction}']:.3f}" for schedule in schedules for fraction in fractions]
+        cells += said(row, fractions)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def said(row: dict, fractions: list[str]) -> list[str]:
+    """The difference with its interval, and at which fractions it is above 0."""
+    if row["method"] == BASELINE:
+        return ["-", "is random features"]
+    difference, low, high = row[f"difference frozen {fractions[1]}"]
+    above = [fraction for fraction in fractions if row[f"difference frozen {fraction}"][1] > 0]
+    shares = ", ".join(f"{100 * float(fraction):g} %" for fraction in above)
+    return [f"{difference:+.3f} ({low:+.3f} to {high:+.3f})", f"at {shares}" if above else "**no**"]
+
+
+def page(found: dict[str, dict]) -> str:
+    """methods.md, from what `--work` holds of each set."""
+    left_out = "; ".join(f"{name} ({why})" for name, why in LEFT_OUT.items())
+    parts = [ABOUT.format(left_out=left_out)]
+    for name, about in found.items():
+        parts += [f"## {name}\n", about["said"] + "\n", about["table"] + "\n"]
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for the studies; kept")
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data", metavar="DIR")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--frozen-only", action="store_true", help="no finetuning: a third of the time")
+    parser.add_argument("--cores", type=int, default=2)
+    arguments = parser.parse_args()
+    work, page_file = arguments.work.resolve(), ROOT / "benchmarks" / "methods.md"
+    for name in arguments.sets:
+        study, folder = run_study(name, arguments.shared.resolve(), work, arguments.cores, arguments.frozen_only)
+        rows = rows_of(study, folder)
+        about = {"date": pd.Timestamp.today().date().isoformat(), "machine": machine(), "versions": versions()}
+        budget = study["pretraining"]
+        about["said"] = (
+            f"{about['date']}. Encoder of {parameters(folder, study) / 1e6:.2f} M parameters; pretraining of "
+            f"{budget['updates']} updates of {budget['batch']} images; seeds {study['seeds']}."
+        )
+        about |= {"rows": rows, "table": table(study, rows)}
+        (work / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+        print(f"{name}\n\n{about['table']}\n")
+        found = {known: work / f"{known}.json" for known in SETS}
+        page_file.write_text(page({n: json.loads(f.read_text()) for n, f in found.items() if f.exists()}))
+
+
+if __name__ == "__main__":
+    main()
