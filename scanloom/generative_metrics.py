@@ -35,7 +35,7 @@ def frechet_distance(mean1, covariance1, mean2, covariance2) -> float:
 def kid(real: np.ndarray, made: np.ndarray) -> float:
     """Squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, without bias: 0 on average for equal ones.
 
-    Binkowski et al., arXiv 1801.01401, section 3; over all rows rather than the mean over subsets, so it may be below 0.
+    Binkowski et al., arXiv 1801.01401, section 3; over all rows, not a mean over subsets; it may be below 0.
     """
     real, made = _checked(real, made)
     within = [_kernel_sum(rows, rows, diagonal=False) / (len(rows) * (len(rows) - 1)) for rows in (real, made)]
@@ -58,7 +58,7 @@ def memorised(training: np.ndarray, made: np.ndarray, groups=None, quantile: flo
     """Generated rows that are nearer to a training row than training rows of different groups are to each other.
 
     groups: patient of each training row; None: every row is its own. {"threshold": the quantile of the distances from a
-    training row to the nearest one of another group; "share": of generated rows nearer than that, about the quantile for
+    training row to the nearest one of another group; "share": of generated rows as near as that, about the quantile for
     new images of the same distribution; "copies": [(generated row, training row, distance)], the nearest first;
     "distances" float64 [n made] and "nearest" int [n made], of all}. Raises ValueError where there is one group only.
     """
@@ -74,7 +74,7 @@ def memorised(training: np.ndarray, made: np.ndarray, groups=None, quantile: flo
     )
     threshold = float(np.quantile(apart, quantile))
     nearest, distances = _nearest(made, training)
-    rows = np.flatnonzero(distances < threshold)
+    rows = np.flatnonzero(distances <= threshold)
     rows = rows[np.argsort(distances[rows], kind="stable")]
     return {
         "threshold": threshold,

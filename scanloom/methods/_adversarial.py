@@ -124,11 +124,9 @@ def pictures(settings: AdversarialSettings, model, real: np.ndarray, made: np.nd
     """What else to look at beside `made`, generated images: real ones, reconstructed, and both windowed."""
     networks, shown = model.players[0].networks, {}
     if settings.regressor != "none":
-        read = networks["reader_heads" if "reader" in networks else "heads"]
-        trunk = networks["reader" if "reader" in networks else "trunk"]
-        noise = read(trunk(real, training=False), training=False)["noise"]
-        rebuilt = networks["generator"](noise, training=False)
-        shown["reconstructed"] = keras.ops.convert_to_numpy(rebuilt).astype(np.float32)
+        trunk, heads = ("reader", "reader_heads") if "reader" in networks else ("trunk", "heads")
+        noise = networks[heads].predict_on_batch(networks[trunk].predict_on_batch(real))["noise"]
+        shown["reconstructed"] = networks["generator"].predict_on_batch(noise)
     if settings.window is not None:
         for name, images in (("generated_windowed", made), ("real_windowed", real)):
             shown[name] = keras.ops.convert_to_numpy(windowed(images, settings.window))

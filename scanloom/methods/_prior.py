@@ -30,7 +30,7 @@ def pca_exponent(images: np.ndarray, components: int) -> float:
     used = min(components, len(rows) // 2, int((deviations > 1e-9 * max(deviations[0], 1e-300)).sum()))
     if used < 3:
         raise ValueError(
-            f"{len(rows)} images have {used} usable principal components and alpha: pca needs 3; give it a number instead"
+            f"{len(rows)} images have {used} usable principal components and alpha: pca needs 3; set it to a number"
         )
     slope, _ = np.polyfit(np.log(np.arange(1, used + 1)), np.log(deviations[:used]), 1)
     return round(float(slope), 3)
