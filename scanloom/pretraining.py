@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom import plugins
+from scanloom.generation import SampleSheets, scored
 from scanloom.intensity import to_unit
 from scanloom.lazy import keras
 from scanloom.method_batches import batches
@@ -84,7 +85,9 @@ def pretrain(
         return encoder_plugin.build(encoder_checked, shape, seed)
 
     monitored = _monitored_images(shards, rows, keys, seed, budget.batch)
-    choice = {"jit_compile": None, "graph_s": None, "xla_s": None}
+    if hasattr(plugin, "settle"):
+        checked = plugin.settle(checked, np.concatenate(monitored), shards.image_spec)
+    choice, generation = {"jit_compile": None, "graph_s": None, "xla_s": None}, None
     if plugin.TRAINS:
         pipeline = Pipeline(views, image_shape)
         classes = None if labels is None else int(labels.max()) + 1
@@ -105,7 +108,13 @@ def pretrain(
         model = make_model(choice["jit_compile"])
         trained = model.encoder if trained_shape == image_shape else make_encoder()
         label = f"{method} on {len(rows)} images"
-        history = _train(model, trained, batch_at, budget, monitored, folder, label)
+        generates = hasattr(plugin, "generator_of")
+        sheets = SampleSheets(plugin, checked, model, monitored[0], seed, folder) if generates else None
+        history = _train(model, trained, batch_at, budget, monitored, folder, label, sheets)
+        if generates:
+            chosen = rows[permutation(seed, -1, keys)][: sum(map(len, monitored))]
+            origins = shards.table[["patient_id", "item_id"]].iloc[chosen]
+            generation = scored(plugin, model, trained, monitored, origins, seed, folder)
     else:
         trained = make_encoder()
         if hasattr(plugin, "prepare"):
@@ -127,7 +136,8 @@ def pretrain(
             "epochs": budget.updates * budget.batch / len(rows) if plugin.TRAINS else 0.0,
             "parameters": int(sum(np.prod(v.shape) for v in trained.trainable_variables)),
             "jit": choice,
-        },
+        }
+        | ({"generation": generation} if generation else {}),
     )
 
 
@@ -139,11 +149,11 @@ def monitor(encoder, images: list[np.ndarray]) -> dict:
     return {"embedding_std": std, "rankme": rank, "collapsing": bool(collapsing)}
 
 
-def _train(model, trained, batch_at, budget: Budget, monitored, folder: Path, label: str) -> pd.DataFrame:
+def _train(model, trained, batch_at, budget: Budget, monitored, folder: Path, label: str, sheets=None) -> pd.DataFrame:
     """The history; scalars go to TensorBoard and a lasting collapse to the log while it runs.
 
     trained: the encoder at the images' size, which at every interval gets the weights of the model's where that has
-    another size.
+    another size. sheets: what is called with the writer and the number of updates at every interval.
     """
     from tensorboardX import SummaryWriter
 
@@ -158,6 +168,8 @@ def _train(model, trained, batch_at, budget: Budget, monitored, folder: Path, la
             for name, value in (row | extra).items():
                 if name not in ("step", "collapsing"):
                     board.add_scalar(name, value, step)
+            if sheets:
+                sheets(board, step)
             in_a_row = in_a_row + 1 if extra["collapsing"] else 0
             if in_a_row == COLLAPSED_INTERVALS:
                 log.warning(

@@ -27,7 +27,7 @@ from scanloom.view_pipeline import Pipeline
 SHAPES = {2: (16, 16, 1), 3: (8, 8, 8, 1)}
 NEEDED = {"supervised": {"label": "kind"}, "beta_tc_vae": {"dataset_size": 48}}
 """Settings without which a method cannot be built."""
-SMALL = {"projector": (32, 16), "decoder_width": 4}
+SMALL = {"projector": (32, 16), "decoder_width": 4, "network_width": 4}
 """Settings that make a step cheap, for every method that has a field of that name."""
 VIEWS = [("random_resized_crop", {"share_low": 0.6}), ("flip", {})]
 KINDS = 3

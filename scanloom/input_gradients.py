@@ -1,0 +1,30 @@
+"""The gradient of a function with respect to its inputs, inside a training step that is differentiated once more.
+
+Keras has no such function, so this is the one place that asks which backend runs.
+"""
+
+from collections.abc import Callable
+
+from scanloom.lazy import keras
+
+
+def gradient_of_inputs(function: Callable, inputs):
+    """d sum(function(inputs)) / d inputs, a tensor like `inputs` that can be differentiated again.
+
+    function: [batch, ...] -> [batch]. Where it judges each row by itself, row n of the result is the gradient of its
+    n-th value. It must leave no variable changed: under JAX what it assigns belongs to its inside alone. Raises
+    NotImplementedError for backends other than TensorFlow and JAX.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            total = keras.ops.sum(function(inputs))
+        return tape.gradient(total, inputs)
+    if backend == "jax":
+        import jax
+
+        return jax.grad(lambda values: keras.ops.sum(function(values)))(inputs)
+    raise NotImplementedError(f"gradients of inputs are written for tensorflow and jax, not for {backend}")
