@@ -8,7 +8,7 @@ from scipy import ndimage, stats
 from scanloom import plugins
 from scanloom.stateless_random import keys_of
 from scanloom.view_pipeline import Pipeline, apply_matrices
-from scanloom.views import gaussian_noise
+from scanloom.views import _number_table
 
 RNG = np.random.default_rng(0)
 KEYS = keys_of(range(6))
@@ -136,10 +136,10 @@ def test_noise_wraps_around_the_end_of_its_table():
     images = np.full((6, 8, 8, 1), 0.5, np.float32)
     draws = {
         "0.gaussian_noise.amplitude": np.full(6, 0.1, np.float32),
-        "0.gaussian_noise.offset": np.full(6, gaussian_noise.TABLE - 10, np.int32),
+        "0.gaussian_noise.offset": np.full(6, _number_table.TABLE - 10, np.int32),
     }
     got = applied([("gaussian_noise", {})], images, draws)
-    table = gaussian_noise._table()
+    table = _number_table.table("normal")
     expected = 0.5 + 0.05 * np.concatenate([table[-10:], table[:54]]).reshape(8, 8)
     assert np.allclose(got[0, ..., 0], expected, atol=1e-6)
 
