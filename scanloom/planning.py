@@ -4,7 +4,7 @@ The graph depends on the configuration and the dataset files alone, never on wha
 number of jobs and the planning time do not grow with the number of images.
 """
 
-from scanloom import plugins
+from scanloom import plugins, view_choice
 from scanloom.config import Study
 
 SPLITS = ("train", "validation", "test")
@@ -106,6 +106,11 @@ def encoder_names(study: Study) -> list[str]:
     """Encoders whose code the study runs: its own, and those that it or a method of it is made of."""
     settings = [study.encoder.settings, *study.pretraining.methods.values()]
     return [study.encoder.name, *sorted({s["encoder"] for s in settings if "encoder" in s} - {study.encoder.name})]
+
+
+def view_names(study: Study) -> list[str]:
+    """Views whose code the study runs, of all branches."""
+    return list(dict.fromkeys(view.name for branch in view_choice.branches_of(study.views) for view in branch))
 
 
 def weight_files(study: Study, method: str) -> list[str]:

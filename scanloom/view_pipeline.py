@@ -19,6 +19,7 @@ import numpy as np
 from scanloom import plugins
 from scanloom.lazy import keras
 from scanloom.stateless_random import uniform
+from scanloom.views._resample import grid, sample
 
 
 class Pipeline:
@@ -105,8 +106,6 @@ class _Waiting:
         """The images with everything that waited."""
         images = apply_matrices(images, self.matrices)
         if self._moves:
-            from scanloom.views._resample import grid, sample
-
             places = grid(self.spatial)
             for view, draws, settings in reversed(self._moves):
                 places = view.coordinates(places, draws, self.spatial, settings)

@@ -84,7 +84,7 @@ def brought_inside(places, spatial: tuple[int, ...], outside: Outside):
 def about_centre(linear: np.ndarray, shift_px: np.ndarray, spatial: tuple[int, ...]) -> np.ndarray:
     """float32 [batch, rank, rank + 1] for `mapped`: `linear` about the image's centre, then a shift.
 
-    linear: [batch, rank, rank]. shift_px: [batch, rank]. Host arithmetic in float64, so that quarter turns meet the pixels exactly.
+    linear: [batch, rank, rank]. shift_px: [batch, rank]. Made in float64, so quarter turns meet the pixels exactly.
     """
     centre = (np.array(spatial, np.float64) - 1) / 2
     offset = centre - linear @ centre + shift_px

@@ -33,7 +33,7 @@ class Settings(BaseModel):
 
 
 def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
-    """start, end float32 [batch, rank] of the box in pixels, equal where the image stays as it is; offset int32 [batch]."""
+    """start, end float32 [batch, rank] of the box in pixels (equal: nothing is erased), offset int32 [batch]."""
     spatial = np.array(image_shape[:-1])
     rank = len(spatial)
     u = uniform(3 + 2 * rank)
