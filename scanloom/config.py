@@ -62,7 +62,10 @@ def _checked_name(value: str) -> str:
 Name = Annotated[str, BeforeValidator(_checked_name)]
 
 
-def _checked_views(value: Any) -> list[Plugin] | dict[str, list[Plugin]]:
+Views = list[Plugin] | dict[str, list[Plugin]]
+
+
+def _checked_views(value: Any) -> Views:
     """Presets replaced by their views, all of them checked."""
     views = view_choice.written_out(value)
     if not all(view_choice.branches_of(views)):
@@ -471,6 +474,7 @@ class Report(Strict):
     title: str = "How many labels does pretraining save?"
     sections: list[str] | None = Field(None, description="files of scanloom/report/sections; null: all")
     contact_sheet_cases: int = Field(24, ge=1, le=96)
+    view_cases: int = Field(6, ge=1, le=24, description="images whose views are shown")
 
     @field_validator("sections")
     @classmethod
@@ -498,9 +502,9 @@ class Study(Strict):
     fractions: list[float] = Field([0.01, 0.1, 1.0], min_length=1, description="shares of labelled training patients")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="repetitions of drawing labels and training")
     encoder: plugin_of("encoders")
-    views: Annotated[list[Plugin] | dict[str, list[Plugin]], BeforeValidator(_checked_views)] = Field(
-        description="augmentations of pretraining and finetuning: a list, {preset: name}, or {branch_1: [..], branch_2: "
-        "[..]}, where finetuning and methods of one branch take branch_1; a list may hold presets too"
+    views: Annotated[Views, BeforeValidator(_checked_views)] = Field(
+        description="augmentations of pretraining and finetuning: a list (it may hold presets), {preset: name}, or "
+        "{branch_1: [..], branch_2: [..]}, where finetuning and methods of one branch take branch_1"
     )
     pretraining: Pretraining
     arms: Arms = Arms()

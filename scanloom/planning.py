@@ -139,7 +139,7 @@ def report_tables(study: Study) -> dict[str, str]:
     tables = {}
     for dataset in study.datasets:
         parts = ("catalogue.parquet", "books.json", "splits.parquet", "reader_agreement.parquet")
-        for part in (*parts, "contact_sheet.npz"):
+        for part in (*parts, "contact_sheet.npz", "views.npz"):
             tables[f"{dataset}/{part}"] = f"results/{dataset}/{part}"
         for chunk in chunk_names(study):
             tables[f"{dataset}/images/{chunk}.parquet"] = f"results/{dataset}/images/{chunk}.parquet"
@@ -186,8 +186,8 @@ def source_seed(study: Study, source: dict) -> int | None:
 
 def stamped(study: Study) -> list[str]:
     """Tables of the report that have a file beside them saying where they come from."""
-    endings = ("catalogue.parquet", "splits.parquet", "leakage.parquet", "contact_sheet.npz", "history.parquet")
-    endings += ("evaluation/metrics.parquet", "explained/cases.parquet", "reader_agreement.parquet")
+    endings = ("catalogue.parquet", "splits.parquet", "leakage.parquet", "contact_sheet.npz", "views.npz")
+    endings += ("history.parquet", "evaluation/metrics.parquet", "explained/cases.parquet", "reader_agreement.parquet")
     return [path for path in report_tables(study).values() if path.endswith(endings) or "/predictions/" in path]
 
 
