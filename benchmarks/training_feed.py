@@ -21,6 +21,7 @@ def rows(folder: Path, images: int = 1024, updates: int = 60, interval: int = 10
     from scanloom.config import study_from
     from scanloom.pretraining import Budget, pretrain
     from scanloom.records import open_shards
+    from scanloom.view_choice import pairs
 
     study = study_from(yaml.safe_load((ROOT / "config.yaml").read_text()) | (changed or {}))
     steps = next(iter(study.datasets.values())).steps
@@ -36,7 +37,7 @@ def rows(folder: Path, images: int = 1024, updates: int = 60, interval: int = 10
         method_settings=budget.methods["barlow_twins"],
         encoder=study.encoder.name,
         encoder_settings=study.encoder.settings,
-        views=[(view.name, view.settings) for view in study.views],
+        views=pairs(study.model_dump()["views"]),
         budget=Budget(
             updates=updates,
             batch=min(budget.batch, images),

@@ -25,7 +25,7 @@ config.clear()
 config.update(study.model_dump(mode="json"))
 DATASETS = {name: dataset.model_dump(mode="json") for name, dataset in dataset_files.items()}
 FOLDERS = study.folders
-used_views = [view.name for view in study.views]
+used_views = planning.view_names(study)
 
 
 wildcard_constraints:

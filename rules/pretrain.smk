@@ -63,3 +63,28 @@ rule pretrain_encoder:
         ),
     script:
         "../workflow_scripts/pretrain_encoder.py"
+
+
+rule sample_views:
+    input:
+        index="results/{dataset}/shards/index.json",
+    output:
+        sheet="results/{dataset}/views.npz",
+        origin="results/{dataset}/views.npz.origin.json",
+    log:
+        "logs/sample_views/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/sample_views/{dataset}.tsv"
+    conda:
+        "../envs/learn.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        views=lookup(dpath="views", within=config),
+        cases=lookup(dpath="report/view_cases", within=config),
+        seed=lookup(dpath="seed", within=config),
+        code=code_of("sample_views", views=used_views),
+    script:
+        "../workflow_scripts/sample_views.py"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from scanloom import plugins, selection
+from scanloom import plugins, selection, view_choice
 from scanloom.arms import Finetuned, Frozen, Strict
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -60,6 +60,21 @@ def _checked_name(value: str) -> str:
 
 
 Name = Annotated[str, BeforeValidator(_checked_name)]
+
+
+Views = list[Plugin] | dict[str, list[Plugin]]
+
+
+def _checked_views(value: Any) -> Views:
+    """Presets replaced by their views, all of them checked."""
+    views = view_choice.written_out(value)
+    if not all(view_choice.branches_of(views)):
+        raise ValueError("at least one view is needed; {flip: {p: 0}} changes nothing")
+
+    def checked(listed: list) -> list[Plugin]:
+        return [Plugin(**_one_plugin(view)).checked("views") for view in listed]
+
+    return {b: checked(listed) for b, listed in views.items()} if isinstance(views, dict) else checked(views)
 
 
 Consensus = Literal["majority", "any", "unanimous", "mean"]
@@ -459,6 +474,7 @@ class Report(Strict):
     title: str = "How many labels does pretraining save?"
     sections: list[str] | None = Field(None, description="files of scanloom/report/sections; null: all")
     contact_sheet_cases: int = Field(24, ge=1, le=96)
+    view_cases: int = Field(6, ge=1, le=24, description="images whose views are shown")
 
     @field_validator("sections")
     @classmethod
@@ -486,7 +502,10 @@ class Study(Strict):
     fractions: list[float] = Field([0.01, 0.1, 1.0], min_length=1, description="shares of labelled training patients")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="repetitions of drawing labels and training")
     encoder: plugin_of("encoders")
-    views: list[plugin_of("views")] = Field(min_length=1, description="augmentations of pretraining and finetuning")
+    views: Annotated[Views, BeforeValidator(_checked_views)] = Field(
+        description="augmentations of pretraining and finetuning: a list (it may hold presets), {preset: name}, or "
+        "{branch_1: [..], branch_2: [..]}, where finetuning and methods of one branch take branch_1"
+    )
     pretraining: Pretraining
     arms: Arms = Arms()
     evaluation: Evaluation = Evaluation()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from scanloom import plugins
+from scanloom import plugins, view_choice
 from scanloom.config import DatasetFile, Study, models_in
 
 PLUGIN_KINDS = ("sources", "readers", "steps", "encoders", "methods", "views", "metrics", "explain", "report/sections")
@@ -74,7 +74,25 @@ def configuration_page() -> str:
             settings = getattr(module, "Settings", None)
             if settings is not None and settings.model_fields:
                 parts.append(_table(settings))
+        parts += _presets() if kind == "views" else []
     return "\n\n".join(parts) + "\n"
+
+
+def _presets() -> list[str]:
+    """What `views: {preset: name}` stands for."""
+    parts = [
+        "### presets of views (`scanloom/view_presets/`)",
+        "`views: {preset: name}` stands for the list in its file.",
+    ]
+    for name in view_choice.presets():
+        about = view_choice.preset(name)
+        branches = view_choice.branches_of(view_choice.written_out(about["views"]))
+        listed = [
+            "; ".join(f"{view} {given}" for entry in branch for view, given in entry.items()) for branch in branches
+        ]
+        parts.append(f"**`{name}`**: {about['title']}. {about['source'].strip()}")
+        parts += [f"- {'' if len(listed) == 1 else f'branch {k}: '}`{text}`" for k, text in enumerate(listed, start=1)]
+    return parts
 
 
 def steps_page() -> str:

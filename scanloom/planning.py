@@ -4,7 +4,7 @@ The graph depends on the configuration and the dataset files alone, never on wha
 number of jobs and the planning time do not grow with the number of images.
 """
 
-from scanloom import plugins
+from scanloom import plugins, view_choice
 from scanloom.config import Study
 
 SPLITS = ("train", "validation", "test")
@@ -108,6 +108,11 @@ def encoder_names(study: Study) -> list[str]:
     return [study.encoder.name, *sorted({s["encoder"] for s in settings if "encoder" in s} - {study.encoder.name})]
 
 
+def view_names(study: Study) -> list[str]:
+    """Views whose code the study runs, of all branches."""
+    return list(dict.fromkeys(view.name for branch in view_choice.branches_of(study.views) for view in branch))
+
+
 def weight_files(study: Study, method: str) -> list[str]:
     """Files of weights that the method starts from; other content makes it another run."""
     file = study.pretraining.methods[method].get("file")
@@ -134,7 +139,7 @@ def report_tables(study: Study) -> dict[str, str]:
     tables = {}
     for dataset in study.datasets:
         parts = ("catalogue.parquet", "books.json", "splits.parquet", "reader_agreement.parquet")
-        for part in (*parts, "contact_sheet.npz"):
+        for part in (*parts, "contact_sheet.npz", "views.npz"):
             tables[f"{dataset}/{part}"] = f"results/{dataset}/{part}"
         for chunk in chunk_names(study):
             tables[f"{dataset}/images/{chunk}.parquet"] = f"results/{dataset}/images/{chunk}.parquet"
@@ -181,8 +186,8 @@ def source_seed(study: Study, source: dict) -> int | None:
 
 def stamped(study: Study) -> list[str]:
     """Tables of the report that have a file beside them saying where they come from."""
-    endings = ("catalogue.parquet", "splits.parquet", "leakage.parquet", "contact_sheet.npz", "history.parquet")
-    endings += ("evaluation/metrics.parquet", "explained/cases.parquet", "reader_agreement.parquet")
+    endings = ("catalogue.parquet", "splits.parquet", "leakage.parquet", "contact_sheet.npz", "views.npz")
+    endings += ("history.parquet", "evaluation/metrics.parquet", "explained/cases.parquet", "reader_agreement.parquet")
     return [path for path in report_tables(study).values() if path.endswith(endings) or "/predictions/" in path]
 
 

@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from scanloom import planning, plugins, selection
 from scanloom.config import ConfigError, DatasetFile, Study
 from scanloom.layout import layout_problem
 from scanloom.steps._masks import follows_image
+from scanloom.view_choice import branches_of, pairs
+from scanloom.view_pipeline import Pipeline
 
 TASK_KINDS = ("binary", "multiclass")  # kinds of labels that heads and metrics exist for
 SMALLEST_CLASS = 3  # patients: one each for training, validation and test
@@ -28,6 +32,7 @@ def check(study: Study, datasets: dict[str, DatasetFile]) -> None:
     problems += _method_problems(study, datasets)
     problems += _network_problems(study)
     problems += _mask_problems(study, datasets)
+    problems += _view_problems(study)
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -130,6 +135,18 @@ def _rank_problem(where: str, plugin, rank: int) -> list[str]:
     """A plug-in that is not for both ranks says so in RANKS."""
     ranks = getattr(plugin, "RANKS", (2, 3))
     return [] if rank in ranks else [f"{where}: is for rank {ranks[0]}, and the study has rank {rank}"]
+
+
+def _view_problems(study: Study) -> list[str]:
+    """Views that images of the study's rank cannot have; how many channels there are is not known yet."""
+    problems = []
+    for branch in branches_of(study.model_dump()["views"]):
+        for view in pairs(branch):
+            try:
+                Pipeline([view], (8,) * study.rank + (3,)).draw(0, 0, 0, np.zeros(1, np.uint64))
+            except ValueError as error:
+                problems.append(f"views: {error}")
+    return problems
 
 
 def _mask_problems(study: Study, datasets: dict[str, DatasetFile]) -> list[str]:

@@ -52,7 +52,7 @@ def pretrain(
     method_settings: dict,
     encoder: str,
     encoder_settings: dict,
-    views: list[tuple[str, dict]],
+    views: list[tuple[str, dict]] | dict[str, list[tuple[str, dict]]],
     budget: Budget,
     seed: int,
     folder: Path,

@@ -14,6 +14,7 @@ from scanloom.run_store import open_run, sha256_of
 from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
 from scanloom.training import limit_threads
+from scanloom.view_choice import pairs
 from scanloom.view_pipeline import Pipeline
 
 PUBLISHED = {name: f"{name}.parquet" for name in ("predictions", "selection", "history")} | {"model": "model.keras"}
@@ -45,7 +46,7 @@ if __name__ == "__main__":
             pd.read_parquet(snakemake.input.fraction),
             Task(params.label["column"], tuple(params.label["classes"]), params.label["kind"]),
             Arm(method, None if own else params.encoder["name"], encoder, file),
-            Pipeline([(v["name"], v["settings"]) for v in params.views], tuple(shards.image_spec["shape"])),
+            Pipeline(pairs(params.views), tuple(shards.image_spec["shape"])),
             Finetuned(**params.arm),
             params.seeds,
             run.folder,

@@ -11,6 +11,7 @@ from scanloom.run_store import open_run, sha256_of
 from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
 from scanloom.training import limit_threads
+from scanloom.view_choice import pairs
 
 PUBLISHED = {"encoder": "encoder.keras", "history": "history.parquet", "run": "run.json"}
 
@@ -37,7 +38,7 @@ if __name__ == "__main__":
             method_settings=params.method,
             encoder=params.encoder["name"],
             encoder_settings=params.encoder["settings"],
-            views=[(view["name"], view["settings"]) for view in params.views],
+            views=pairs(params.views),
             budget=Budget(**params.budget),
             seed=params.seed,
             folder=run.folder,

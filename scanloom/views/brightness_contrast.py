@@ -10,7 +10,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     brightness: float = Field(0.1, ge=0, le=1, description="largest shift either way; images span [0, 1]")
-    contrast: float = Field(0.2, ge=0, lt=1, description="contrast is multiplied by 1 - this to 1 + this")
+    contrast: float = Field(0.2, ge=0, le=1, description="contrast is multiplied by 1 - this to 1 + this")
     p: float = Field(0.5, ge=0, le=1, description="probability")
 
 

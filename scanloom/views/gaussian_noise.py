@@ -1,21 +1,14 @@
-"""Gaussian noise with a standard deviation in proportion to the image's mean.
+"""Gaussian noise with a standard deviation in proportion to the image's mean, read from one table of normal numbers.
 
-Drawing a normal number per pixel would cost more than all other views together, on the host as in the step. Instead
-the step holds one table of 2^20 normal numbers, the same on every backend, and each image of each epoch reads it from
-its own random place, with its own sign: per pixel one gather and one multiply-add. Noise of different images is
-independent as long as their windows into the table do not overlap exactly; a network cannot learn a table it sees
-through a million different offsets.
+Each image of each epoch reads the table from its own place, with its own sign: per pixel one gather and one
+multiply-add (scanloom/views/_number_table.py says why).
 """
-
-import functools
-import math
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scanloom.lazy import keras
-
-TABLE = 2**20
+from scanloom.views._number_table import TABLE, read
 
 
 class Settings(BaseModel):
@@ -47,14 +40,7 @@ def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
 def apply(images, draws: dict, settings: Settings):
     """Images [batch, *spatial, channels], clipped to [0, 1]."""
     ops = keras.ops
-    shape = images.shape[1:]
-    ones = (-1,) + (1,) * len(shape)
-    places = ops.expand_dims(draws["offset"], 1) + ops.expand_dims(ops.arange(math.prod(shape), dtype="int32"), 0)
-    noise = ops.reshape(ops.take(ops.convert_to_tensor(_table()), places % TABLE, axis=0), (-1, *shape))
+    ones = (-1,) + (1,) * (len(images.shape) - 1)
+    noise = read(draws["offset"], images.shape[1:], "normal")
     mean = ops.mean(images, axis=tuple(range(1, len(images.shape))), keepdims=True)
     return ops.clip(images + noise * (mean * ops.reshape(draws["amplitude"], ones)), 0.0, 1.0)
-
-
-@functools.cache
-def _table() -> np.ndarray:
-    return np.random.default_rng([20, 0xB0E5]).standard_normal(TABLE, dtype=np.float32)

@@ -105,6 +105,7 @@ def build(root: Path, patients: int = 240, classes: tuple[str, ...] = CLASSES) -
     put("leakage.parquet", leakage, "audit_leakage")
     put("leakage_examples.npz", _leakage_examples(rng, leakage, len(images)))
     put("phantom/contact_sheet.npz", _sheet(rng, images, classes), "sample_contact_sheet")
+    put("phantom/views.npz", _views(rng, images), "sample_views")
     for method in METHODS[:2]:
         put(f"heads/pretrained/{method}/history.parquet", _history(rng, method), "pretrain_encoder")
         put(f"heads/pretrained/{method}/run.json", {"jit_compile": False, "seed": 0})
@@ -250,6 +251,21 @@ def _sheet(rng, images: pd.DataFrame, classes, cases: int = 12, size: int = 64) 
         "label": np.array([classes[int(k)] for k in chosen.bleed]),
         "channels": np.array(CHANNELS),
     } | _followed(rng)
+
+
+def _views(rng, images: pd.DataFrame, cases: int = 3, size: int = 32) -> dict:
+    """A sheet of views: heads, and heads turned and inverted at random."""
+    heads = np.stack([np.uint8(255 * _head(rng, size, True)[0]) for _ in range(cases)])[..., None].repeat(3, axis=-1)
+    views = np.stack([[np.rot90(head, k % 4) for k in range(8)] for head in heads])
+    return {
+        "original": heads,
+        "views": views,
+        "branch": np.array([1, 2] * 4),
+        "alone": np.stack([views[0, :4], 255 - views[0, :4]]),
+        "alone_names": np.array(["quarter_turns", "invert"]),
+        "item_id": images.item_id.to_numpy(str)[:cases],
+        "channels": np.array(CHANNELS),
+    }
 
 
 def _followed(rng) -> dict:

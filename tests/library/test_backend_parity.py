@@ -17,6 +17,7 @@ import parity_steps
 import pytest
 import tiny_corpus
 import two_players
+import views_everywhere
 
 from scanloom import plugins, pretraining
 
@@ -66,6 +67,14 @@ def test_two_steps_agree_in_views_losses_and_gradients(jax_python, tmp_path):
         rounding = 2e-7 * np.linalg.norm(start) / parity_steps.RATE
         assert np.linalg.norm(a - b) < 1e-4 * np.linalg.norm(a) + rounding, name
     assert trained > 30
+
+
+def test_every_view_is_the_same_eager_in_tensorflow_and_compiled_in_jax(jax_python, tmp_path):
+    jax_python(views_everywhere, tmp_path / "views.npz", XLA_FLAGS="--xla_backend_optimization_level=0")
+    ours, theirs = views_everywhere.run(), np.load(tmp_path / "views.npz")
+    for name, images in ours.items():
+        assert np.abs(images - theirs[name]).max() < 1e-5, name
+        assert images.std() > 0.05, "something is left to compare"
 
 
 @pytest.fixture(scope="module")

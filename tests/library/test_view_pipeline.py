@@ -8,7 +8,7 @@ from scipy import ndimage, stats
 from scanloom import plugins
 from scanloom.stateless_random import keys_of
 from scanloom.view_pipeline import Pipeline, apply_matrices
-from scanloom.views import gaussian_noise
+from scanloom.views import _number_table
 
 RNG = np.random.default_rng(0)
 KEYS = keys_of(range(6))
@@ -136,10 +136,10 @@ def test_noise_wraps_around_the_end_of_its_table():
     images = np.full((6, 8, 8, 1), 0.5, np.float32)
     draws = {
         "0.gaussian_noise.amplitude": np.full(6, 0.1, np.float32),
-        "0.gaussian_noise.offset": np.full(6, gaussian_noise.TABLE - 10, np.int32),
+        "0.gaussian_noise.offset": np.full(6, _number_table.TABLE - 10, np.int32),
     }
     got = applied([("gaussian_noise", {})], images, draws)
-    table = gaussian_noise._table()
+    table = _number_table.table("normal")
     expected = 0.5 + 0.05 * np.concatenate([table[-10:], table[:54]]).reshape(8, 8)
     assert np.allclose(got[0, ..., 0], expected, atol=1e-6)
 
@@ -153,3 +153,32 @@ def test_cutout_clears_one_whole_box_inside_each_drawn_image():
         assert np.ptp(rows) == 3
         assert np.ptp(columns) == 5
         assert np.array_equal(image[..., 0], image[..., 1])
+
+
+BRANCHES = {"branch_1": [("flip", {"p": 1.0})], "branch_2": [("flip", {"p": 1.0}), ("invert", {"p": 1.0})]}
+
+
+def test_each_branch_is_made_by_its_own_views():
+    images = images_of((4, 5, 1))
+    pipeline = Pipeline(BRANCHES, (4, 5, 1))
+    first, second, third = (pipeline.apply(images, pipeline.draw(1, branch, 0, KEYS)) for branch in range(3))
+    assert np.array_equal(first, images[:, :, ::-1])
+    assert np.allclose(second, 1 - images[:, :, ::-1], atol=1e-6)
+    assert np.array_equal(third, first), "a third branch starts again with the views of the first"
+    assert pipeline.names == ["flip", "invert"]
+
+
+def test_branches_with_equal_lists_still_differ_and_lists_do_not_change_the_draws_of_one_list():
+    same = Pipeline({"branch_1": [("flip", {})], "branch_2": [("flip", {})]}, (4, 5, 1))
+    many = keys_of(range(64))
+    flips = [next(iter(same.draw(1, branch, 0, many).values())) for branch in range(2)]
+    assert not np.array_equal(*flips)
+    alone = Pipeline([("flip", {})], (4, 5, 1))
+    assert set(alone.draw(1, 0, 0, many)) == {"0.flip.flipped"}
+
+
+def test_draws_of_no_branch_are_an_error():
+    pipeline = Pipeline(BRANCHES, (4, 5, 1))
+    draws = Pipeline([("invert", {})], (4, 5, 1)).draw(1, 0, 0, KEYS)
+    with pytest.raises(ValueError, match="belong to no branch"):
+        pipeline.apply(images_of((4, 5, 1)), draws)

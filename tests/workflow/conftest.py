@@ -73,7 +73,7 @@ def tiny_study(root: Path) -> dict:
         "updates": 4, "warmup_updates": 2, "batch": 8, "learning_rates": [0.001], "validate_every": 2,
     }  # fmt: skip
     study["evaluation"]["resamples"] = 200
-    study["report"]["contact_sheet_cases"] = 6
+    study["report"] |= {"contact_sheet_cases": 6, "view_cases": 2}
     return study
 
 

@@ -36,7 +36,7 @@ AFTER_TRAINING = {"evaluate_task": 1, "explain_task": 1, "build_report": 1}
 ALL_TRAINING = {"pretrain_encoder": METHODS, "probe_encoder": METHODS, "finetune_encoder": METHODS * FRACTIONS}
 FROM_PREPROCESSING = {
     "preprocess_chunk": CHUNKS, "shard_chunk": CHUNKS, "index_shards": 1, "fingerprint_images": 1,
-    "audit_leakage": 1, "sample_contact_sheet": 1,
+    "audit_leakage": 1, "sample_contact_sheet": 1, "sample_views": 1,
 } | ALL_TRAINING | AFTER_TRAINING  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def _cards(sheet: dict[str, np.ndarray]) -> list[Card]:
         sheet["before"], sheet["after"], sheet["item_id"], sheet["label"], strict=True
     ):
         images = [("before", before)]
-        if _is_colour(channels):
+        if is_colour(channels):
             images.append(("after", after))
         else:
             images += [(wording.title(channel), after[..., c]) for c, channel in enumerate(channels)]
@@ -81,8 +81,9 @@ def _cards(sheet: dict[str, np.ndarray]) -> list[Card]:
 def in_colour(tables: StudyTables, dataset: str) -> bool:
     """Whether the dataset's channels are red, green and blue, as its contact sheet says."""
     sheet = tables.arrays(f"{dataset}/contact_sheet.npz")
-    return sheet is not None and _is_colour([str(channel) for channel in sheet["channels"]])
+    return sheet is not None and is_colour([str(channel) for channel in sheet["channels"]])
 
 
-def _is_colour(channels: list[str]) -> bool:
+def is_colour(channels: list[str]) -> bool:
+    """Whether channels of these names are one picture in colour."""
     return len(channels) == 3 and {channel.lower() for channel in channels} in COLOUR_CHANNELS

@@ -1,0 +1,50 @@
+"""Zoom: the image magnified or shrunk about its centre; what lies beyond the image is black.
+
+Written as one matrix per axis. Shrinking averages over as many pixels as fall onto one (the triangle of Pillow's
+bilinear resize), so nothing can alias.
+"""
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from scanloom.lazy import keras
+
+
+class Settings(BaseModel):
+    """How much, how often."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    scale_low: float = Field(0.8, ge=0.5, le=2, description="smallest magnification")
+    scale_high: float = Field(1.2, ge=0.5, le=2, description="largest magnification")
+    p: float = Field(0.5, ge=0, le=1, description="probability")
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.scale_low > self.scale_high:
+            raise ValueError(f"scale_low ({self.scale_low}) must not exceed scale_high ({self.scale_high})")
+        return self
+
+
+def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
+    """scale float32 [batch]; 1 where the image stays as it is."""
+    u = uniform(2)
+    scale = settings.scale_low + u[:, 1] * (settings.scale_high - settings.scale_low)
+    return {"scale": np.where(u[:, 0] < settings.p, scale, 1.0).astype(np.float32)}
+
+
+def matrices(draws: dict, spatial: tuple[int, ...], settings: Settings) -> list:
+    """One resampling matrix [batch, n, n] per axis; rows sum to 1 where they see nothing but the image."""
+    return [_resampling(draws["scale"], size) for size in spatial]
+
+
+def _resampling(scale, size: int):
+    """Rows: output positions; row i is the triangle around the place it shows, cut where the image ends."""
+    ops = keras.ops
+    scale = ops.reshape(scale, (-1, 1, 1))
+    centre = (size - 1) / 2
+    # Weights are normalised before they are cut, over a frame as wide as the widest triangle reaches.
+    frame = 2 + size // 2
+    places = ops.reshape(ops.arange(-frame, size + frame, dtype="float32"), (1, 1, -1))
+    shown = centre + (ops.reshape(ops.arange(size, dtype="float32"), (1, size, 1)) - centre) / scale
+    weights = ops.relu(1.0 - ops.abs(places - shown) * ops.minimum(scale, 1.0))
+    return (weights / ops.sum(weights, axis=2, keepdims=True))[:, :, frame:-frame]

@@ -1,0 +1,36 @@
+"""Every view, one after the other, on whatever backend runs: views_everywhere.py OUT.npz compiles them."""
+
+import sys
+
+import keras
+import numpy as np
+
+from scanloom import plugins
+from scanloom.stateless_random import keys_of
+from scanloom.view_pipeline import Pipeline
+
+SHAPES = {"colour": (10, 10, 3), "volume": (6, 7, 8, 1)}
+ALWAYS = {"p": 1.0}
+
+
+def pipeline_of(shape: tuple[int, ...]) -> Pipeline:
+    """All views that images of this shape can have, in the order of their names."""
+    names = [name for name in plugins.names("views") if name != "greyscale" or shape[-1] == 3]
+    return Pipeline([(name, ALWAYS) for name in names], shape)
+
+
+def run(compiled=lambda function: function) -> dict[str, np.ndarray]:
+    """The views of some images of each shape, made by what `compiled` makes of the pipeline's `apply`."""
+    made = {}
+    for name, shape in SHAPES.items():
+        pipeline = pipeline_of(shape)
+        images = np.random.default_rng(0).random((4, *shape), np.float32)
+        draws = pipeline.draw(1, 0, 0, keys_of(range(4)))
+        made[name] = keras.ops.convert_to_numpy(compiled(pipeline.apply)(images, draws))
+    return made
+
+
+if __name__ == "__main__":
+    import jax
+
+    np.savez(sys.argv[1], **run(jax.jit))
