@@ -49,7 +49,6 @@ def study_of(name: str, shared: Path, work: Path, frozen_only: bool = False) -> 
     study = yaml.safe_load(text)
     if frozen_only:
         study["arms"]["finetuned"] = None
-        study["explanation"] = None
     return study
 
 
