@@ -49,7 +49,7 @@ def has_statistics(network) -> bool:
 def statistics_kept(*networks):
     """What passes through the networks in this block leaves the statistics of their normalisations as they were."""
     variables = [variable for network in networks for variable in network.non_trainable_weights]
-    before = [keras.ops.convert_to_tensor(variable) for variable in variables]
+    before = [keras.ops.copy(variable) for variable in variables]
     yield
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)

@@ -45,25 +45,27 @@ def networks(encoder, settings: AdversarialSettings, image_shape: tuple[int, ...
 class Game:
     """What a method plays.
 
-    judging(scores, draws) -> (loss, {report: scalar}) lowers the discriminator's weights' loss, fooling(fake, draws) ->
-    loss the generator's; scores: "real" and "fake", [batch] each. With penalty(score, real, fake, draws) -> scalar,
-    given as scores["penalty"], every image is judged by itself: normalisations of the discriminator use their running
+    judging(scores, draws) -> (loss, {report: scalar}) is the discriminator's, fooling(fake, draws) -> loss the
+    generator's; scores: "real" and "fake", [batch] each. With penalty(score, real, fake, draws) -> scalar, given to
+    judging as scores["penalty"], every image is judged by itself: normalisations of the discriminator use their running
     statistics. Only real images move these, with a penalty or without: the encoder goes on with real images.
     """
 
-    def __init__(self, settings: AdversarialSettings, views, judging: Callable, fooling: Callable, penalty=None):
+    def __init__(
+        self, settings: AdversarialSettings, views, judging: Callable, fooling: Callable, reports: tuple, penalty=None
+    ):
         self._settings, self._sigmas = settings, keras.ops.convert_to_tensor(sigmas_of(settings), "float32")
         self._views = views if settings.use_views else None
-        self._judging, self._fooling, self._penalty = judging, fooling, penalty
+        self._judging, self._fooling, self._reports, self._penalty = judging, fooling, reports, penalty
         self._weights = {"logit": 1.0} | ({"windowed": settings.window_weight} if settings.window else {})
 
-    def players(self, nets: dict, reports: tuple[str, ...]) -> list[LatentPlayer]:
-        """Discriminator and generator. reports: those of `judging`."""
+    def players(self, nets: dict) -> list[LatentPlayer]:
+        """Discriminator and generator."""
         terms = ("reading",) if self._settings.regressor != "none" else ()
         terms += ("reconstruction",) if self._settings.reconstruction_weight else ()
         games = [_prefix(head) for head in self._weights]
         judges = [name for name in nets if name != "generator"]
-        judged = (*(prefix + report for prefix in games for report in ("adversarial", *reports)), *terms)
+        judged = (*(prefix + report for prefix in games for report in ("adversarial", *self._reports)), *terms)
         fooled = (*(prefix + "adversarial" for prefix in games), *terms)
         return [
             LatentPlayer("discriminator", nets, judges, self.discriminate, self._discriminator_loss, judged),
@@ -78,8 +80,6 @@ class Game:
         with statistics_kept(nets["trunk"]):
             of_fake = self._judged(nets, fake)
         of_real = self._judged(nets, real)
-        if self._penalty and has_statistics(nets["trunk"]):
-            nets["trunk"](real, training=True)
         found = {"logit": {"real": of_real["logit"], "fake": of_fake["logit"]}}
         with statistics_kept(nets["trunk"]):
             if "windowed" in self._weights:
@@ -88,6 +88,8 @@ class Game:
             if self._penalty:
                 for head, scores in found.items():
                     scores["penalty"] = self._penalised(nets, head, real, fake, draws)
+        if self._penalty and has_statistics(nets["trunk"]):
+            nets["trunk"](real, training=True)
         found |= self._told(nets, fake, of_fake, "estimate")
         if self._settings.reconstruction_weight:
             noise = self._told(nets, real, of_real, "noise")["noise"]

@@ -44,7 +44,16 @@ def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
 
 def build(encoder, settings: Settings, views, seed: int, classes: int | None = None):
     """Discriminator and generator, taking turns."""
-    from scanloom.methods._game import Game, alternating, networks
+    from scanloom.methods._game import alternating, networks
+
+    nets = networks(encoder, settings, views.image_shape, seed, normalisation=None)
+    players = game(settings, views).players(nets)
+    return alternating(encoder, settings, players, (settings.discriminator_steps, 1))
+
+
+def game(settings: Settings, views):
+    """What the players play, whatever their networks."""
+    from scanloom.methods._game import Game
 
     def judging(scores, draws):
         real, fake = scores["real"], scores["fake"]
@@ -55,9 +64,7 @@ def build(encoder, settings: Settings, views, seed: int, classes: int | None = N
     def fooling(fake, draws):
         return cross_entropy(fake, 1.0 + settings.label_noise * draws["label_moves"][:, 0])
 
-    nets = networks(encoder, settings, views.image_shape, seed, normalisation=None)
-    players = Game(settings, views, judging, fooling).players(nets, ("soft_accuracy",))
-    return alternating(encoder, settings, players, (settings.discriminator_steps, 1))
+    return Game(settings, views, judging, fooling, ("soft_accuracy",))
 
 
 def cross_entropy(logits, labels):

@@ -48,7 +48,16 @@ def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
 
 def build(encoder, settings: Settings, views, seed: int, classes: int | None = None):
     """Critic and generator, taking turns."""
-    from scanloom.methods._game import Game, alternating, networks
+    from scanloom.methods._game import alternating, networks
+
+    normalisation = "layer" if settings.networks == "dcgan" else "none"
+    nets = networks(encoder, settings, views.image_shape, seed, normalisation)
+    return alternating(encoder, settings, game(settings, views).players(nets), (settings.critic_steps, 1))
+
+
+def game(settings: Settings, views):
+    """What the players play, whatever their networks."""
+    from scanloom.methods._game import Game
 
     def judging(scores, draws):
         distance = keras.ops.mean(scores["real"]) - keras.ops.mean(scores["fake"])
@@ -61,10 +70,7 @@ def build(encoder, settings: Settings, views, seed: int, classes: int | None = N
     def penalty(score, real, fake, draws):
         return gradient_penalty(score, between(real, fake, draws["mix"]))
 
-    normalisation = "layer" if settings.networks == "dcgan" else "none"
-    nets = networks(encoder, settings, views.image_shape, seed, normalisation)
-    players = Game(settings, views, judging, fooling, penalty).players(nets, ("distance", "penalty"))
-    return alternating(encoder, settings, players, (settings.critic_steps, 1))
+    return Game(settings, views, judging, fooling, ("distance", "penalty"), penalty)
 
 
 def between(real, fake, mix):

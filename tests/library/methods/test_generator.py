@@ -1,0 +1,61 @@
+"""Generators of every size and rank, against discriminators of the same."""
+
+import keras
+import numpy as np
+import pytest
+
+from scanloom.methods import gan
+from scanloom.methods._discriminator import own_trunk
+from scanloom.methods._game import networks
+from scanloom.methods._generator import generator
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "residual"])
+@pytest.mark.parametrize("shape", [(16, 16, 1), (17, 20, 3), (8, 9, 12, 2), (5, 3, 1)])
+def test_images_of_any_size_span_nought_to_one_and_differ_with_the_noise(kind, shape):
+    model = generator(kind, (1.0,) * 6, shape, width=2, seed=0)
+    images = np.asarray(model(np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)))
+    assert images.shape == (3, *shape)
+    assert 0 < images.min() < images.max() < 1
+    assert np.abs(images[0] - images[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "residual"])
+@pytest.mark.parametrize(("shape", "doublings"), [((64, 64, 1), 4), ((512, 512, 1), 7), ((64, 64, 64, 1), 4)])
+def test_published_sizes_have_as_many_doublings_as_their_discriminator_has_halvings(kind, shape, doublings):
+    names = [layer.name for layer in generator(kind, (1.0,) * 4, shape, width=1, seed=0).layers[2].layers]
+    assert sum(name in names for name in [f"up{i}" for i in range(9)] + [f"block{i}_up" for i in range(9)]) == doublings
+    trunk = own_trunk(kind, 1, None, shape, seed=0)
+    assert trunk.get_layer("feature_map").output.shape[1:-1] == (4,) * (len(shape) - 1)
+
+
+def test_a_doubling_repeats_places_and_a_shortcut_alone_keeps_them():
+    """With every second convolution zero a residual generator is nearest neighbours of its start."""
+    model = generator("residual", (1.0,) * 4, (16, 16, 1), width=3, seed=0)
+    body = model.layers[2]
+    for name in ("block0_conv2", "block1_conv2"):
+        layer = body.get_layer(name)
+        layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    inner = keras.Model(body.input, body.get_layer("block0_out").output)
+    found = np.asarray(inner(np.ones((1, 4), np.float32)))
+    assert found.shape == (1, 16, 16, 3)
+    assert np.array_equal(found, found[:, ::4, ::4].repeat(4, axis=1).repeat(4, axis=2))
+    assert len(np.unique(found)) > 3
+
+
+def test_the_seed_decides_every_network_and_no_two_start_alike():
+    settings = gan.Settings(latent=3, network_width=2, regressor="independent")
+    trunk = own_trunk("dcgan", 2, None, (16, 16, 1), seed=0)
+    one, again, other = (networks(trunk, settings, (16, 16, 1), seed, None) for seed in (0, 0, 1))
+    for name in ("heads", "generator", "reader", "reader_heads"):
+        first, second, third = (nets[name].get_weights() for nets in (one, again, other))
+        assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+        assert not all(np.array_equal(a, b) for a, b in zip(first, third, strict=True))
+    assert not np.array_equal(one["reader"].get_weights()[0], trunk.get_weights()[0])
+
+
+def test_sizes_that_cannot_be_halved_are_named():
+    with pytest.raises(ValueError, match=r"\(18, 17, 1\): discriminator needs edges that are multiples of 4"):
+        own_trunk("dcgan", 2, None, (18, 17, 1), seed=0)
+    with pytest.raises(ValueError, match=r"\(1, 8, 1\): a discriminator needs edges of at least 2"):
+        own_trunk("dcgan", 2, None, (1, 8, 1), seed=0)

@@ -1,0 +1,197 @@
+"""Sheets of what a generator makes while it trains, its scores at the end, and a pretraining that leaves both."""
+
+import io
+import json
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_corpus as tiny
+from PIL import Image
+
+from scanloom import generation
+from scanloom.generation import SampleSheets, generated, grey_histogram, grid, scored, side_by_side
+from scanloom.methods import gan
+from scanloom.png import png_of
+
+RNG = np.random.default_rng(0)
+SHAPE = (2, 2, 1)
+
+
+def generator(scale: float = 1.0):
+    """Images that are the noise, squeezed into [0, 1]."""
+    noise = keras.Input((4,))
+    images = keras.layers.Reshape(SHAPE)(keras.layers.Activation("sigmoid")(keras.layers.Rescaling(scale)(noise)))
+    return keras.Model(noise, images)
+
+
+def method_of(network, **more):
+    return SimpleNamespace(generator_of=lambda model: network, **more)
+
+
+def flat_encoder():
+    """Features that are the pixels, from -4 to 4."""
+    images = keras.Input(SHAPE)
+    return keras.Model(images, keras.layers.Flatten()(keras.layers.Rescaling(8.0, -4.0)(images)))
+
+
+def test_an_images_noise_depends_on_seed_and_number_alone():
+    network = generator()
+    every = generated(network, 6, seed=3)
+    assert every.shape == (6, *SHAPE)
+    assert np.allclose(generated(network, 2, seed=3, first=4), every[4:], atol=1e-6)
+    assert np.abs(generated(network, 6, seed=4) - every).max() > 0.1
+
+
+def test_a_grid_has_every_image_in_its_place_and_white_gaps():
+    images = RNG.random((5, 3, 4, 1))
+    sheet = grid(images)
+    assert sheet.shape == (2 * 3 + 2, 3 * 4 + 2 * 2)
+    assert np.array_equal(sheet[5:8, 6:10], np.rint(images[4, ..., 0] * 255))
+    assert (sheet[3:5] == 255).all()
+    assert grid(images, columns=1).shape == (5 * 3 + 4 * 2, 4)
+
+
+def test_colours_stay_colours_volumes_show_their_middle_and_large_images_are_thinned_out():
+    colour = RNG.random((4, 3, 3, 3))
+    assert np.array_equal(grid(colour)[:3, :3], np.rint(colour[0] * 255))
+    volumes = RNG.random((1, 5, 3, 4, 2))
+    assert np.array_equal(grid(volumes), np.rint(volumes[0, 2, :, :, 0] * 255))
+    assert max(grid(np.zeros((9, 1024, 700, 1))).shape) <= generation.LARGEST_GRID_PX + 2 * generation.GAP_PX
+
+
+def test_sheets_stand_side_by_side():
+    one, other = RNG.integers(0, 256, (2, 3, 4), np.uint8)
+    both = side_by_side([one, other])
+    assert np.array_equal(both[:, :4], one)
+    assert np.array_equal(both[:, -4:], other)
+    assert both.shape == (3, 16)
+
+
+def test_a_histogram_is_numpys_per_channel():
+    images = RNG.random((4, 5, 5, 2))
+    found = grey_histogram(images)
+    assert np.allclose(found.sum(axis=1), 1)
+    assert np.allclose(found[1] * 100, np.histogram(images[..., 1], 64, (0, 1))[0], atol=1e-4)
+
+
+def test_every_interval_leaves_a_picture_the_latest_arrays_and_a_tensorboard_entry(tmp_path):
+    from tensorboardX import SummaryWriter
+
+    pictures = {"pictures": lambda settings, model, real, made: {"negative": 1.0 - made}}
+    real = RNG.integers(0, 256, (40, *SHAPE), np.uint8)
+    sheets = SampleSheets(method_of(generator(), **pictures), None, None, real, 3, tmp_path)
+    with SummaryWriter(str(tmp_path / "board")) as board:
+        sheets(board, 50)
+        sheets(board, 100)
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {"00000050.png", "00000100.png", "latest.npz"}
+    found = np.load(tmp_path / "samples" / "latest.npz")
+    assert found["step"] == 100
+    assert np.array_equal(found["real"], real[:36])
+    made = generated(generator(), 36, 3)
+    assert np.abs(found["generated"] - made * 255).max() < 0.51
+    assert np.array_equal(found["generated_histogram"], grey_histogram(made))
+    assert np.abs(found["negative"].astype(int) + found["generated"] - 255).max() <= 1
+    picture = np.asarray(Image.open(tmp_path / "samples" / "00000100.png"))
+    assert np.array_equal(picture, side_by_side([grid(real[:36] / 255), grid(made), grid(1 - made)]))
+    images, histograms = _board_entries(tmp_path / "board")
+    assert set(images) == {
+        (f"samples/{name}", step) for name in ("real", "generated", "negative") for step in (50, 100)
+    }
+    assert {tag for tag, _ in histograms} == {"grey/real", "grey/generated", "grey/negative"}
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(images["samples/generated", 100]))), grid(made))
+    assert images["samples/generated", 100] == png_of(grid(made))
+
+
+def _board_entries(folder):
+    """{(tag, step): PNG} and {(tag, step): histogram} of a TensorBoard log, read by TensorFlow."""
+    tf = pytest.importorskip("tensorflow")
+    images, histograms = {}, {}
+    for record in tf.data.TFRecordDataset(str(next(folder.glob("events.*")))):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            if value.HasField("image"):
+                images[value.tag, event.step] = value.image.encoded_image_string
+            if value.HasField("histo"):
+                histograms[value.tag, event.step] = value.histo
+    return images, histograms
+
+
+def scores_of(network, real, tmp_path, patients=None):
+    images = [np.rint(part * 255).astype(np.uint8) for part in np.split(real, 4)]
+    patients = [f"p{i}" for i in range(len(real))] if patients is None else patients
+    origins = pd.DataFrame({"patient_id": patients, "item_id": [f"item{i}" for i in range(len(real))]})
+    return scored(method_of(network), None, flat_encoder(), images, origins, 3, tmp_path)
+
+
+def test_a_generator_of_the_real_distribution_scores_like_real_images_and_a_narrow_one_does_not(tmp_path):
+    real = 1 / (1 + np.exp(-np.random.default_rng(1).normal(size=(400, *SHAPE))))
+    good = scores_of(generator(), real, tmp_path)
+    assert good["images"] == 200
+    assert good["fid"] < 3 * good["fid_of_real"]
+    assert good["precision"] > 0.8
+    assert good["recall"] > 0.8
+    narrow = scores_of(generator(0.2), real, tmp_path)
+    assert narrow["fid"] > 10 * good["fid_of_real"]
+    assert narrow["kid"] > 10 * max(abs(good["kid"]), abs(good["kid_of_real"]))
+    assert narrow["recall"] < 0.5 < 0.9 < narrow["precision"]
+
+
+def test_a_generator_that_repeats_a_training_image_is_caught_and_named(tmp_path):
+    real = RNG.random((80, *SHAPE))
+    real[30] = generated(generator(), 8, 3)[7]
+    found = scores_of(generator(), real, tmp_path)
+    number, item, distance = found["nearest"][0]
+    assert (number, item) == (7, "item30")
+    assert distance <= found["copies_threshold"]
+    assert found["copies_share"] > 0
+    pairs = np.asarray(Image.open(tmp_path / "samples" / "nearest.png")).astype(int)
+    assert np.abs(pairs[:2, :2] - pairs[-2:, :2]).max() <= 1, "the copy stands above its origin"
+    loaded = keras.saving.load_model(tmp_path / "generator.keras")
+    assert np.array_equal(generated(loaded, 3, 3), generated(generator(), 3, 3))
+
+
+def test_one_patient_is_too_few_for_scores(tmp_path):
+    assert scores_of(generator(), RNG.random((16, *SHAPE)), tmp_path, ["p"] * 16) == {"images": 8}
+    assert (tmp_path / "generator.keras").exists()
+
+
+def test_a_pretraining_leaves_samples_and_scores_and_repeats_them_after_a_stop(tmp_path):
+    corpus = tiny.TinyCorpus()
+    corpus.image_spec |= {"slope": [1.0], "intercept": [-100.0]}
+    given = {
+        "method_settings": {
+            "network_width": 2,
+            "latent": 4,
+            "prior": "power",
+            "window": [-50, 50],
+            "window_in": "unit",
+        },
+        "encoder": "small_cnn",
+        "encoder_settings": {"width": 4, "stages": [1, 1]},
+        "budget": tiny.Budget(updates=4, batch=8, learning_rate=1e-3, interval=2),
+    }
+    about = tiny.run("gan", tmp_path, corpus, **given)
+    assert json.loads((tmp_path / "run.json").read_text()) == about
+    assert about["generation"]["images"] == 24
+    assert np.isfinite([about["generation"][name] for name in ("fid", "kid", "precision", "recall")]).all()
+    names = {path.name for path in (tmp_path / "samples").iterdir()}
+    assert names == {"00000002.png", "00000004.png", "latest.npz", "nearest.png"}
+    assert {"real_windowed", "reconstructed"} < set(np.load(tmp_path / "samples" / "latest.npz"))
+    history = pd.read_parquet(tmp_path / "history.parquet")
+    reports = ["discriminator_adversarial", "discriminator_windowed_adversarial", "generator_reading"]
+    assert np.isfinite(history[reports]).all(axis=None)
+    again = tiny.run("gan", tmp_path, corpus, **given)
+    assert again["generation"] == about["generation"]
+
+
+def test_the_players_optimizers_have_the_methods_momenta():
+    from scanloom.optimizers import adamw
+
+    player = SimpleNamespace(adam_betas=(0.5, 0.9), trainable_variables=[])
+    assert (adamw(player, 0.0).beta_1, adamw(player, 0.0).beta_2) == (0.5, 0.9)
+    plain = adamw(SimpleNamespace(trainable_variables=[]), 0.0)
+    assert (plain.beta_1, plain.beta_2) == (0.9, 0.999)
+    assert (gan.Settings().beta_1, gan.Settings().beta_2) == (0.5, 0.999)
