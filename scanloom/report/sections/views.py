@@ -46,18 +46,25 @@ def build(tables: StudyTables) -> Section:
                 cards=tuple(
                     Card(
                         title=wording.title(str(view)),
-                        images=tuple((f"draw {k + 1}", _shown(picture, colour)) for k, picture in enumerate(pictures)),
+                        images=tuple(
+                            (f"draw {k + 1}", _shown(picture, colour)) for k, picture in enumerate(_distinct(pictures))
+                        ),
                     )
                     for view, pictures in zip(sheet["alone_names"], sheet["alone"], strict=True)
                 ),
                 caption=f"What each view of the study does by itself to the first of these images, "
-                f"{sheet['alone'].shape[1]} draws with the study's settings.{shown}",
+                f"up to {sheet['alone'].shape[1]} draws with the study's settings.{shown}",
                 look="the range of each view: is the strongest draw still a possible image of this modality?",
                 bad="a view whose draws cannot be told from the image: its settings are too weak for this image size.",
                 sources=(name,),
             )
         )
     return Section(TITLE, LEAD, tuple(blocks))
+
+
+def _distinct(pictures: np.ndarray) -> list[np.ndarray]:
+    """The pictures without those that came before: of a view such as invert one is enough."""
+    return [p for k, p in enumerate(pictures) if not any(np.array_equal(p, before) for before in pictures[:k])]
 
 
 def _branches(sheet: dict[str, np.ndarray]) -> str:
