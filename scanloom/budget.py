@@ -63,7 +63,9 @@ class Budget(Strict):
     optimizer: plugin_of("optimizers") = Field(
         "adamw", validate_default=True, description="a file of scanloom/optimizers"
     )
-    schedule: plugin_of("schedules") = Field("cosine", validate_default=True, description="a file of scanloom/schedules")
+    schedule: plugin_of("schedules") = Field(
+        "cosine", validate_default=True, description="a file of scanloom/schedules"
+    )
     clip_norm: float | None = Field(None, gt=0, description="largest norm of all gradients together; null: no limit")
     clip_value: float | None = Field(None, gt=0, description="largest number in a gradient; null: no limit")
     accumulate: int = Field(

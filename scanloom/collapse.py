@@ -16,7 +16,7 @@ SMALLEST_PROJECTION_SPREAD = 0.2
 LARGEST_REDUNDANCY = 0.75
 SHRUNK_SCALE, SHRUNK_SHARE = 0.15, 0.5
 """Standard deviation of projections, and its share of the first settled one."""
-LARGEST_GAIN, MANY_DEAD = 8.0, 0.05
+LARGEST_GAIN, MANY_DEAD = 3.0, 0.05
 MOST_DEAD = 0.6
 
 CAUSES = {
@@ -35,8 +35,11 @@ CAUSES = {
 }
 
 
-def signs(row: dict) -> list[str]:
-    """Names of the signs of collapse in one row, gravest first; none before the normalisations have settled."""
+def signs(row: dict, decorrelates: bool) -> list[str]:
+    """Names of the signs of collapse in one row, gravest first; none before the normalisations have settled.
+
+    decorrelates: whether the loss has a term against redundancy. Without one (BYOL) healthy embeddings are redundant.
+    """
     if row["step"] < SETTLED:
         return []
     if not math.isfinite(row["embedding_spread"]):
@@ -45,23 +48,23 @@ def signs(row: dict) -> list[str]:
     found = {
         "overshot": row["weight_gain"] > LARGEST_GAIN and row["dead_units"] > MANY_DEAD,
         "point": row["embedding_spread"] < SMALLEST_SPREAD or spread < SMALLEST_PROJECTION_SPREAD,
-        "redundant": redundancy > LARGEST_REDUNDANCY,
+        "redundant": decorrelates and redundancy > LARGEST_REDUNDANCY,
         "dead": row["dead_units"] > MOST_DEAD,
     }
     return [name for name, seen in found.items() if seen]
 
 
-def collapsing(row: dict) -> bool:
+def collapsing(row: dict, decorrelates: bool) -> bool:
     """Whether a row of the history shows any sign."""
-    return bool(signs(row))
+    return bool(signs(row, decorrelates))
 
 
-def lasting_collapse(rows: list[dict]) -> str | None:
+def lasting_collapse(rows: list[dict], decorrelates: bool) -> str | None:
     """The likely cause, with its evidence, where the last rows share a sign; else None."""
     last = rows[-INTERVALS:]
     if len(last) < INTERVALS:
         return None
-    common = [name for name in signs(last[-1]) if all(name in signs(row) for row in last)]
+    common = [name for name in signs(last[-1], decorrelates) if all(name in signs(row, decorrelates) for row in last)]
     if not common and all(_shrunk(rows, row) for row in last):
         common = ["shrunk"]
     if not common:

@@ -117,11 +117,14 @@ def pretrain(
             seconds = seconds_without_input(model, batch_at(0), budget.synthetic_updates, budget.accumulate)
             about["images_per_s_without_input"] = budget.batch / seconds
         head = projection_of(model, plugin)
+        decorrelates = getattr(plugin, "DECORRELATES", False)
         label = f"{method} on {len(rows)} images"
         generates = hasattr(plugin, "generator_of")
         sheets = SampleSheets(plugin, checked, model, watch.images[0], seed, folder) if generates else None
-        history = _train(model, trained, head, batch_at, budget, watch, folder, label, name_batch, sheets)
-        about |= _ending(history, budget) | {"kept_update": _keep(model, trained, budget, history, folder)}
+        history = _train(model, trained, head, batch_at, budget, watch, folder, label, name_batch, sheets, decorrelates)
+        about |= _ending(history, budget, decorrelates) | {
+            "kept_update": _keep(model, trained, budget, history, folder)
+        }
         if generates:
             origins = shards.table[["patient_id", "item_id"]].iloc[rows[watch.chosen]]
             about["generation"] = scored(plugin, model, trained, watch.images, origins, seed, folder)
@@ -172,7 +175,17 @@ def _optimizer(player, budget: Budget):
 
 
 def _train(
-    model, trained, head, batch_at, budget: Budget, watch: Watch, folder: Path, label: str, name_batch, sheets
+    model,
+    trained,
+    head,
+    batch_at,
+    budget: Budget,
+    watch: Watch,
+    folder: Path,
+    label: str,
+    name_batch,
+    sheets,
+    decorrelates: bool,
 ) -> pd.DataFrame:
     """The history; curves, pictures and histograms go to TensorBoard while it runs.
 
@@ -188,7 +201,7 @@ def _train(
         def on_interval(step: int, row: dict) -> dict:
             _bring_up_to_date(model, trained)
             seen = watch.row(trained, head)
-            seen["collapsing"] = collapsing(row | seen)
+            seen["collapsing"] = collapsing(row | seen, decorrelates)
             board.curves(row | seen)
             interval = -(-step // budget.interval)
             if budget.tensorboard_images and (interval - 1) % PICTURES_EVERY == 0:
@@ -214,7 +227,7 @@ def _train(
             interval=budget.interval,
             label=label,
             micro_batches=budget.accumulate,
-            stop_when=stop_rule(budget),
+            stop_when=stop_rule(budget, decorrelates),
             retries=budget.nan_retries,
             name_batch=name_batch,
             profiled=budget.profile and range(budget.profile.first, budget.profile.first + budget.profile.updates),
@@ -259,13 +272,13 @@ def _keep(model, trained, budget: Budget, history: pd.DataFrame, folder: Path) -
         return int(stored["step"])
 
 
-def _ending(history: pd.DataFrame, budget: Budget) -> dict:
+def _ending(history: pd.DataFrame, budget: Budget, decorrelates: bool) -> dict:
     """Why and when a training ended before all updates, how often it went back, and whether the features collapsed."""
     rows = history.to_dict("records")
-    why, step = stop_rule(budget)(rows), int(rows[-1]["step"])
+    why, step = stop_rule(budget, decorrelates)(rows), int(rows[-1]["step"])
     return {
         "stopped": {"update": step, "why": why} if why and step < budget.updates else None,
-        "collapsed": lasting_collapse(rows),
+        "collapsed": lasting_collapse(rows, decorrelates),
         "retries": int(rows[-1]["retries"]),
     }
 

@@ -11,13 +11,13 @@ from scanloom.budget import Budget, EarlyStopping, Threshold, better
 from scanloom.collapse import lasting_collapse
 
 
-def stop_rule(budget: Budget) -> Callable[[list[dict]], str | None]:
-    """rows -> why training should end now, or None."""
+def stop_rule(budget: Budget, decorrelates: bool = False) -> Callable[[list[dict]], str | None]:
+    """rows -> why training should end now, or None. decorrelates: see `collapse.signs`."""
 
     def reason(rows: list[dict]) -> str | None:
         found = None
         if budget.monitors.stop_on_collapse:
-            found = lasting_collapse(rows)
+            found = lasting_collapse(rows, decorrelates)
         if found is None and budget.stop_at is not None:
             found = _reached(rows, budget.stop_at)
         if found is None and budget.early_stopping is not None:

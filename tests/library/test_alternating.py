@@ -58,7 +58,9 @@ def test_a_stopped_training_goes_on_in_new_players_to_the_same_bits(tmp_path):
 
         model = toy.make(optimizer=keras.optimizers.Adam)
         saving = {"checkpoint_folder": folder, "checkpoint_every": 1}
-        return model, train_steps(model, batch_at, learning_rates(cosine, cosine.Settings(), toy.RATE, 9), 9, interval=2, **saving)
+        return model, train_steps(
+            model, batch_at, learning_rates(cosine, cosine.Settings(), toy.RATE, 9), 9, interval=2, **saving
+        )
 
     whole, history = train(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

@@ -66,7 +66,7 @@ def kill_after_a_checkpoint(folder) -> None:
     process = subprocess.Popen(**pretraining_command(folder, "0.2"), **quiet)
     state = folder / "checkpoints" / "state.npz"
     deadline = time.monotonic() + 300
-    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+    while step_of(state) == 0 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.5)
     process.send_signal(signal.SIGKILL)

@@ -10,7 +10,7 @@ from scanloom.stopping import stop_rule
 
 def rows(**columns) -> list[dict]:
     count = len(next(iter(columns.values())))
-    healthy = {"embedding_std": 0.1, "rankme": 20.0, "dead_units": 0.0}
+    healthy = {"embedding_spread": 0.4, "rankme": 20.0, "dead_units": 0.0, "weight_gain": 0.7}
     return [
         healthy | {"step": 10 * (i + 1), "loss": 1.0} | {name: values[i] for name, values in columns.items()}
         for i in range(count)

@@ -176,7 +176,9 @@ def test_a_training_that_always_goes_astray_ends_with_update_images_and_advice(t
     with pytest.raises(FloatingPointError) as error:
         train_steps(model, numbered, constant_rate, 12, checkpoint_folder=tmp_path, **RETRYING)
     message = str(error.value)
-    assert re.match(r"loss is (inf|nan) at update 4 \(learning rate 0\.025\); images of that update: items of 3; ", message)
+    assert re.match(
+        r"loss is (inf|nan) at update 4 \(learning rate 0\.025\); images of that update: items of 3; ", message
+    )
     assert "so the weights went astray; gone back 2 times, each time to half the learning rate" in message
     assert message.endswith("lower learning_rate, set clip_norm, or use precision: float32")
 
