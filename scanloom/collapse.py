@@ -7,7 +7,7 @@ Pure functions of the history's rows. The limits stand between what healthy and 
 import math
 
 SETTLED = 32
-"""Updates until the statistics of normalisations (momentum 0.9) hold 3 % of their start; before, all looks collapsed."""
+"""Updates until statistics of normalisations (momentum 0.9) hold 3 % of their start; before, all looks collapsed."""
 INTERVALS = 3
 """Rows in a row with the same sign."""
 SMALLEST_SPREAD = 0.05
@@ -24,12 +24,12 @@ CAUSES = {
     "learning_rate, set clip_norm, or use precision: float32",
     "overshot": "kernels are {weight_gain:.3g} times as large as sensible ones and {dead_units:.0%} of the features "
     "never change: the learning rate is far too high, or there is no warm-up; lower learning_rate",
-    "point": "all images get nearly one embedding (spread {embedding_spread:.2g} of features, {projection_spread:.2g} of "
-    "projections, 1 being even): what forbids that is missing or too weak; check batch normalisation in the heads "
+    "point": "all images get nearly one embedding (spread {embedding_spread:.2g} of features, {projection_spread:.2g} "
+    "of projections, 1 being even): what forbids that is missing or too weak; check batch normalisation in the heads "
     "(BYOL, SimSiam), the variance or negatives of the loss, and that views are not so strong that nothing is common",
-    "redundant": "the numbers of an embedding all say the same (correlation {projection_redundancy:.2f} on average): the "
-    "term against redundancy is off or too weak; check off_diagonal_weight (lambda) or covariance",
-    "shrunk": "projections shrink towards one point (standard deviation {projection_scale:.2g}): the loss is lowered by "
+    "redundant": "the numbers of an embedding all say the same (correlation {projection_redundancy:.2f}): "
+    "the term against redundancy is off or too weak; check off_diagonal_weight (lambda) or covariance",
+    "shrunk": "projections shrink towards one point (standard deviation {projection_scale:.2g}): the loss falls by "
     "size instead of content; check the variance term and its weight",
     "dead": "{dead_units:.0%} of the features never change: the learning rate is too high or weight decay too strong",
 }

@@ -1,4 +1,4 @@
-"""Reasons to end a training early, as pure functions of its history, so that a resumed training ends where it would have.
+"""Reasons to end a training early, as pure functions of its history: a resumed training ends where it would have.
 
 `rows` are the rows of the history so far.
 """

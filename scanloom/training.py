@@ -39,7 +39,7 @@ __all__ = [
     "train_steps",
 ]
 
-COLUMNS = ["step", "loss", "learning_rate", "images_per_s", "wait_share", "retries"]
+COLUMNS = ["step", "loss", "learning_rate", "images_per_s", "wait_share", "monitor_share", "retries"]
 BATCHES_AHEAD = 2
 TIMED_STEPS = 3
 CLEARLY_FASTER = 0.9
@@ -78,8 +78,9 @@ def train_steps(
     """History of a training of `steps` updates: one row per `interval` updates (and one for a shorter last interval).
 
     Columns: step (updates done), loss (mean over the interval), learning_rate (of the interval's last update),
-    images_per_s, wait_share (share of the interval spent waiting for data), retries (so far), the means of whatever
-    else the model's metrics report, and what `on_interval(step, row)` returned.
+    images_per_s, wait_share (share of the interval spent waiting for data), monitor_share (share of the time since the
+    row before that its `on_interval` and checkpoints took), retries (so far), the means of whatever else the model's
+    metrics report, and what `on_interval(step, row)` returned.
 
     model: a compiled keras.Model whose loss is in `compute_loss`. `batch_at(step)` for step 0..steps-1 must be a pure
     function of the step; it runs in one other thread, ahead of the training. With `checkpoint_folder` the state is
@@ -138,16 +139,18 @@ def train_steps(
                     means = _means(training.logs)
                     row = {"step": done, "loss": means.pop("loss"), "learning_rate": learning_rate, **clock.read()}
                     row |= {"retries": training.retries, **means}
-                    row |= (on_interval(done, row) or {}) if on_interval else {}
+                    clock = _Clock()
+                    with clock.aside():
+                        row |= (on_interval(done, row) or {}) if on_interval else {}
                     training.rows.append(row)
                     training.logs.clear()
-                    clock = _Clock()
                     reason = stop_when(training.rows) if stop_when else None
                 last = done == steps or bool(reason)
                 if stopped.is_set() or last or (checkpoint_every and done % checkpoint_every == 0):
-                    if checkpoint and not training.finite():
-                        raise NotFinite(step, f"the weights are not finite after update {done}", batch)
-                    training.save()
+                    with clock.aside():
+                        if checkpoint and not training.finite():
+                            raise NotFinite(step, f"the weights are not finite after update {done}", batch)
+                        training.save()
                 if stopped.is_set() and not last:
                     raise SystemExit(143)
                 if reason:
@@ -340,10 +343,10 @@ def _time_step(model, batch: dict) -> tuple[float, float]:
 
 
 class _Clock:
-    """Images per second and share of waiting since its making."""
+    """Images per second, and where the time since its making went."""
 
     def __init__(self):
-        self.start, self.waited, self.images = time.perf_counter(), 0.0, 0
+        self.start, self.waited, self.beside, self.images = time.perf_counter(), 0.0, 0.0, 0
 
     @contextmanager
     def waiting(self):
@@ -351,9 +354,21 @@ class _Clock:
         yield
         self.waited += time.perf_counter() - start
 
+    @contextmanager
+    def aside(self):
+        """For what is neither updates nor waiting: monitors and checkpoints."""
+        start = time.perf_counter()
+        yield
+        self.beside += time.perf_counter() - start
+
     def read(self) -> dict[str, float]:
         passed = time.perf_counter() - self.start
-        return {"images_per_s": self.images / passed, "wait_share": self.waited / passed}
+        training = passed - self.beside
+        return {
+            "images_per_s": self.images / training,
+            "wait_share": self.waited / training,
+            "monitor_share": self.beside / passed,
+        }
 
 
 @contextmanager

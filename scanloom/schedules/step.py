@@ -13,7 +13,7 @@ class Settings(BaseModel):
     @field_validator("at")
     @classmethod
     def _rising(cls, at: tuple[float, ...]) -> tuple[float, ...]:
-        if list(at) != sorted(set(at)) or not (0 < at[0] and at[-1] < 1):
+        if list(at) != sorted(set(at)) or min(at) <= 0 or max(at) >= 1:
             raise ValueError("expected rising shares between 0 and 1, as in [0.5, 0.75]")
         return at
 

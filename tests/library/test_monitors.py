@@ -51,7 +51,7 @@ def test_rankme_of_collapsed_embeddings_is_one():
 
 
 def test_lidar_counts_the_directions_that_tell_images_apart_beside_those_that_views_differ_in():
-    """Images differ evenly in 6 of 20 directions, views in 5 others: 6, however strong the views' own directions are."""
+    """Images differ evenly in 6 of 20 directions, views in 5 others: 6, however strong the views' own are."""
     images, _ = np.linalg.qr(RNG.normal(size=(200, 6)) - RNG.normal(size=(200, 6)).mean(axis=0))
     images -= images.mean(axis=0)
     images, _ = np.linalg.qr(images)

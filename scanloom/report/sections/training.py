@@ -104,7 +104,7 @@ def _figure(tables: StudyTables, corpus: str, trained: dict[str, pd.DataFrame]) 
         name=f"{corpus}-pretraining",
         panels=tuple(panels),
         caption="Pretraining over updates. Spread: standard deviation of normalised features; 0 is collapse. RankMe: "
-        "number of directions that the features really use. kNN and linear probe: balanced accuracy on held-in training "
+        "number of directions that the features really use. kNN and linear probe: balanced accuracy on training "
         "patients, never on validation or test.",
         look="spread and rank that rise and stay, while the loss falls and levels off.",
         bad="spread near 0 or a rank of 1 to 2 (collapse), a loss that jumps (learning rate too high) or is still "
