@@ -19,7 +19,7 @@ from scanloom.generation import SampleSheets, grid, scored
 from scanloom.lazy import keras
 from scanloom.method_batches import batches
 from scanloom.model_files import save_model
-from scanloom.optimizers import averages_of, begin_averages, optimizer_of, players_of
+from scanloom.optimizers import averages_of, begin_averages, copied, optimizer_of, players_of
 from scanloom.schedules import learning_rates
 from scanloom.stateless_random import keys_of
 from scanloom.stopping import stop_rule
@@ -239,7 +239,7 @@ def _bring_up_to_date(model, trained) -> None:
     averages = averages_of(model)
     if trained is not model.encoder:
         for source, target in zip(model.encoder.weights, trained.weights, strict=True):
-            target.assign(averages.get(id(source), source))
+            target.assign(copied(averages.get(id(source), source)))
 
 
 def _note_best(path: Path, trained, row: dict, column: str) -> None:

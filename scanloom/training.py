@@ -28,6 +28,7 @@ from scanloom import profiler
 from scanloom.branches import UPDATE_SHARE
 from scanloom.checkpoints import load_checkpoint, load_state, retries_of, save_checkpoint, save_state
 from scanloom.lazy import keras
+from scanloom.optimizers import copied
 
 __all__ = [
     "choose_jit",
@@ -232,7 +233,7 @@ def seconds_without_input(model, batch: dict[str, np.ndarray], updates: int, mic
     """Seconds per update on one batch that stays in memory, the first left out; the model is afterwards as before."""
     _build(model, lambda step: batch)
     variables = [*model.variables, *model.optimizer.variables]
-    before = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    before = [copied(variable) for variable in variables]
     update(model, batch, micro_batches)
     start = time.perf_counter()
     for step in range(updates):

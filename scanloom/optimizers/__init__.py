@@ -4,6 +4,8 @@ A plug-in has `Settings` and `make(settings, weight_decay, shared) -> keras.Opti
 every Keras optimizer. The learning rate is set by the training loop at each update.
 """
 
+import numpy as np
+
 from scanloom.lazy import keras
 
 
@@ -60,7 +62,12 @@ def begin_averages(model) -> None:
         player.optimizer.build(player.trainable_variables)
     averages = averages_of(model)
     for variable in model.trainable_variables:
-        averages[id(variable)].assign(variable)
+        averages[id(variable)].assign(copied(variable))
+
+
+def copied(variable) -> np.ndarray:
+    """The variable's values in memory of their own: a JAX update gives the memory of its variables away."""
+    return np.array(keras.ops.convert_to_numpy(variable), copy=True)
 
 
 def averages_of(model) -> dict[int, object]:

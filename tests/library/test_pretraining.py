@@ -155,7 +155,11 @@ def options(**changed) -> pretraining.Budget:
     return pretraining.Budget(**common | {"monitors": {"images": 16, "view_images": 4, "views": 2}} | changed)
 
 
-SMALL_CNN = {"encoder": "small_cnn", "encoder_settings": {"width": 4, "stages": [1, 1]}}
+SMALL_CNN = {
+    "encoder": "small_cnn",
+    "encoder_settings": {"width": 4, "stages": [1, 1]},
+    "views": [("flip", {})],
+}
 EVERYTHING = {
     "optimizer": {"lars": {"trust": 0.02}},
     "schedule": {"step": {"at": [0.5]}},
