@@ -50,7 +50,7 @@ rule pretrain_encoder:
     params:
         method=lookup(dpath="pretraining/methods/{method}", within=config),
         splits=planned(planning.corpus_splits),
-        budget=planning.budget(study),
+        budget=lambda w: planning.budget(study, w.method),
         encoder=lookup(dpath="encoder", within=config),
         views=lookup(dpath="views", within=config),
         seed=lookup(dpath="seed", within=config),
@@ -60,6 +60,8 @@ rule pretrain_encoder:
             methods=["{method}"],
             encoders=planning.encoder_names(study),
             views=used_views,
+            optimizers=lambda w: planning.budget(study, w.method)["optimizer"],
+            schedules=lambda w: planning.budget(study, w.method)["schedule"],
         ),
     script:
         "../workflow_scripts/pretrain_encoder.py"

@@ -1,6 +1,8 @@
 """How the draws of a method's branches, and its own, share one batch dict."""
 
 METHOD_PREFIX = "method:"
+UPDATE_SHARE = "update_share"
+"""Key of a batch that is a part of one update only: float32 [batch], the part's share of the update."""
 
 
 def branch_prefix(branch: int) -> str:

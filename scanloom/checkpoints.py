@@ -25,9 +25,18 @@ def load_state(path: Path, model) -> int:
         return _assign(path, stored, model)
 
 
-def save_checkpoint(path: Path, model, step: int, rows: list[dict], logs: list[dict[str, float]]) -> None:
-    """The state, the history so far and what the updates of the interval under way reported."""
-    _write(path, model, step, {"rows": np.array(json.dumps(rows)), "logs": np.array(json.dumps(logs))})
+def save_checkpoint(
+    path: Path, model, step: int, rows: list[dict], logs: list[dict[str, float]], retries: int = 0
+) -> None:
+    """The state, the history so far, what the updates of the interval under way reported, times of going back."""
+    texts = {"rows": np.array(json.dumps(rows)), "logs": np.array(json.dumps(logs))}
+    _write(path, model, step, texts | {"retries": np.int64(retries)})
+
+
+def retries_of(path: Path) -> int:
+    """How often the training of a checkpoint went back to an earlier one."""
+    with np.load(path) as stored:
+        return int(stored["retries"])
 
 
 def load_checkpoint(path: Path, model) -> tuple[int, list[dict], list[dict[str, float]]]:
@@ -35,6 +44,14 @@ def load_checkpoint(path: Path, model) -> tuple[int, list[dict], list[dict[str, 
     with np.load(path) as stored:
         step = _assign(path, stored, model)
         return step, json.loads(str(stored["rows"])), json.loads(str(stored["logs"]))
+
+
+def step_of(path: Path) -> int:
+    """Updates done by the training of a checkpoint; 0 where there is none."""
+    if not Path(path).exists():
+        return 0
+    with np.load(path) as stored:
+        return int(stored["step"])
 
 
 def _variables(model) -> dict[str, object]:

@@ -13,44 +13,14 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from scanloom import plugins, selection, view_choice
 from scanloom.arms import Finetuned, Frozen, Strict
+from scanloom.budget import Budget
+from scanloom.plugin_fields import Plugin, one_plugin, plugin_of
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class ConfigError(ValueError):
     """A study or dataset file that cannot be run; the message names file, key, value and remedy."""
-
-
-def _one_plugin(value: Any) -> Any:
-    """`name` or `{name: {setting: value}}` as `(name, settings)`."""
-    if isinstance(value, str):
-        return {"name": value, "settings": {}}
-    if isinstance(value, dict) and set(value) == {"name", "settings"}:
-        return value
-    if isinstance(value, dict) and len(value) == 1:
-        [(name, settings)] = value.items()
-        return {"name": name, "settings": settings or {}}
-    raise ValueError("expected a name, or one name with its settings: {name: {setting: value}}")
-
-
-class Plugin(Strict):
-    """A plug-in's name and its settings as written."""
-
-    name: str
-    settings: dict[str, Any] = {}
-
-    def checked(self, kind: str) -> "Plugin":
-        """The same with all defaults filled in. Raises ValueError with a suggestion for unknown names and keys."""
-        return Plugin(name=self.name, settings=plugins.settings(kind, self.name, self.settings).model_dump(mode="json"))
-
-
-def plugin_of(kind: str):
-    """Field type: one plug-in of `kind`, checked against the files in its folder."""
-
-    def check(value: Any) -> Plugin:
-        return Plugin(**_one_plugin(value)).checked(kind)
-
-    return Annotated[Plugin, BeforeValidator(check)]
 
 
 def _checked_name(value: str) -> str:
@@ -72,7 +42,7 @@ def _checked_views(value: Any) -> Views:
         raise ValueError("at least one view is needed; {flip: {p: 0}} changes nothing")
 
     def checked(listed: list) -> list[Plugin]:
-        return [Plugin(**_one_plugin(view)).checked("views") for view in listed]
+        return [Plugin(**one_plugin(view)).checked("views") for view in listed]
 
     return {b: checked(listed) for b, listed in views.items()} if isinstance(views, dict) else checked(views)
 
@@ -403,16 +373,31 @@ class Task(Strict):
     aggregate: Literal["mean", "max"] = Field("mean", description="how image probabilities become one per level")
 
 
-class Pretraining(Strict):
-    """The same budget for every method."""
+class Pretraining(Budget):
+    """The same budget for every method, but for what `overrides` says of one."""
 
     methods: dict[str, dict[str, Any]] = Field(description="method name -> settings; from_scratch is mandatory")
-    updates: int = Field(1000, ge=1)
-    batch: int = Field(128, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup_updates: int = Field(50, ge=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    interval: int = Field(50, ge=1, description="updates between monitors and checkpoints")
+    overrides: dict[str, dict[str, Any]] = Field(
+        {}, description="method name -> keys of this table with other values; the report names them"
+    )
+    warmup_updates: int = Field(50, ge=0, description=Budget.model_fields["warmup_updates"].description)
+    weight_decay: float = Field(1e-4, ge=0, description=Budget.model_fields["weight_decay"].description)
+
+    def budget_of(self, method: str) -> Budget:
+        """What this method is trained with. Raises ValueError."""
+        common = self.model_dump(mode="json", exclude={"methods", "overrides"})
+        return Budget(**{**common, **self.overrides.get(method, {})})
+
+    @model_validator(mode="after")
+    def _checked_overrides(self):
+        for method in self.overrides:
+            _known_name(method, self.methods, "pretraining.overrides", "pretraining.methods")
+            try:
+                self.budget_of(method)
+            except ValidationError as error:
+                found = plugins.explain(error, list(Budget.model_fields))
+                raise ValueError(f"overrides.{method}: {found}") from None
+        return self
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -590,7 +575,7 @@ def study_from(values: dict, where: str = "config") -> Study:
 
 def _overridden(part: str, plugin: Any, overrides: dict) -> dict:
     """The plug-in with other settings, or the other plug-in that the overrides name."""
-    plugin = _one_plugin(plugin)
+    plugin = one_plugin(plugin)
     if len(overrides) == 1 and set(overrides) <= set(plugins.names(f"{part}s")):
         return overrides
     return {plugin["name"]: {**plugin["settings"], **overrides}}

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from scanloom import plugins, view_choice
 from scanloom.config import DatasetFile, Study, models_in
 
-PLUGIN_KINDS = ("sources", "readers", "steps", "encoders", "methods", "views", "metrics", "explain", "report/sections")
+PLUGIN_KINDS = ("sources", "readers", "steps", "encoders", "methods", "views", "optimizers", "schedules")
+PLUGIN_KINDS += ("metrics", "explain", "report/sections")
 
 
 def json_schemas() -> dict[str, dict]:

@@ -35,8 +35,8 @@ from scanloom.intensity import to_unit
 from scanloom.labelled_batches import DRAW, labelled_batches
 from scanloom.lazy import keras
 from scanloom.model_files import save_model
-from scanloom.optimizers import adamw
-from scanloom.schedules import constant, cosine
+from scanloom.optimizers import adamw, optimizer_of
+from scanloom.schedules import cosine, learning_rates
 from scanloom.training import make_deterministic, remembered_jit, train_steps
 from scanloom.weight_transfer import transfer
 
@@ -153,7 +153,8 @@ def phase_of(network, views, settings: Finetuned, jit_compile: bool, frozen: boo
             return keras.ops.mean(loss * x["weights"])
 
     phase = Phase()
-    phase.compile(optimizer=adamw(phase, settings.weight_decay, LARGEST_GRADIENT_NORM), jit_compile=jit_compile)
+    optimizer = optimizer_of(phase, adamw, adamw.Settings(), settings.weight_decay, clip_norm=LARGEST_GRADIENT_NORM)
+    phase.compile(optimizer=optimizer, jit_compile=jit_compile)
     return phase
 
 
@@ -257,7 +258,7 @@ class _Trainer:
             head = train_steps(
                 self.phases[True],
                 batch_at,
-                constant(learning_rate),
+                lambda step: learning_rate,
                 settings.warmup_updates,
                 on_interval=validate,
                 interval=settings.warmup_updates,
@@ -265,11 +266,11 @@ class _Trainer:
             )
             history.append(head.assign(phase="head"))
         set_frozen(self.network, False)
-        before = settings.warmup_updates
+        before, warmup = settings.warmup_updates, round(RAMP_SHARE * settings.updates)
         everything = train_steps(
             self.phases[False],
             lambda step: batch_at(before + step),
-            cosine(learning_rate, settings.updates, round(RAMP_SHARE * settings.updates)),
+            learning_rates(cosine, cosine.Settings(), learning_rate, settings.updates, warmup),
             settings.updates,
             on_interval=lambda update, row: validate(before + update, row),
             interval=settings.validate_every,

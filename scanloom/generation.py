@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom.atomic_files import whole_file
+from scanloom.board import add_image
 from scanloom.generative_metrics import NEIGHBOURS, fid, kid, memorised, precision_recall
 from scanloom.intensity import to_unit
 from scanloom.methods._latent import normals
@@ -57,7 +58,7 @@ class SampleSheets:
         with whole_file(self._folder / "latest.npz") as file:
             np.savez_compressed(file, step=np.int64(step), **arrays)
         for name, images in shown.items():
-            _add_image(board, name, grids[name], step)
+            add_image(board, f"samples/{name}", grids[name], step)
             board.add_histogram(f"grey/{name}", images.ravel(), step)
 
 
@@ -157,16 +158,3 @@ def _show_nearest(generator, images: list[np.ndarray], pairs: list, seed: int, f
     sheets = [grid(np.stack(pair), columns=1) for pair in zip(above, below, strict=True)]
     with whole_file(Path(folder) / "samples" / "nearest.png") as file:
         file.write(png_of(side_by_side(sheets)))
-
-
-def _add_image(board, name: str, pixels: np.ndarray, step: int) -> None:
-    """tensorboardX would ask an image library to write the PNG."""
-    from tensorboardX.proto.summary_pb2 import Summary
-
-    picture = Summary.Image(
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        colorspace=1 if pixels.ndim == 2 else 3,
-        encoded_image_string=png_of(pixels),
-    )
-    board.file_writer.add_summary(Summary(value=[Summary.Value(tag=f"samples/{name}", image=picture)]), step)

@@ -30,6 +30,7 @@ def batches(
 ) -> Callable[[int], dict[str, np.ndarray]]:
     """step -> batch dict of the images at `rows`; `keys` and `labels` belong to the rows.
 
+    `positions` of what is returned: step -> places in `rows` of the batch's images.
     An epoch is a permutation of the rows, cut into whole batches; the remainder waits for the next epoch's order.
     """
     per_epoch = len(rows) // batch
@@ -38,9 +39,12 @@ def batches(
     def order(epoch: int) -> np.ndarray:
         return permutation(seed, epoch, keys)
 
-    def batch_at(step: int) -> dict[str, np.ndarray]:
+    def positions(step: int) -> np.ndarray:
         epoch, position = divmod(step, per_epoch)
-        chosen = order(epoch)[position * batch : (position + 1) * batch]
+        return order(epoch)[position * batch : (position + 1) * batch]
+
+    def batch_at(step: int) -> dict[str, np.ndarray]:
+        epoch, chosen = step // per_epoch, positions(step)
         made = {"images": shards.images(rows[chosen])} | draws(method, settings, pipeline, seed, epoch, keys[chosen])
         made["step"] = np.full(batch, step, np.int32)
         made["progress"] = np.full(batch, step / updates, np.float32)
@@ -48,6 +52,7 @@ def batches(
             made["labels"] = labels[chosen]
         return made
 
+    batch_at.positions = positions
     return batch_at
 
 

@@ -97,9 +97,9 @@ def prediction_stems(study: Study) -> list[str]:
     return stems
 
 
-def budget(study: Study) -> dict:
-    """Settings of pretraining that all methods share."""
-    return study.pretraining.model_dump(mode="json", exclude={"methods"})
+def budget(study: Study, method: str) -> dict:
+    """What the method is trained with: the settings that all methods share, and its own overrides."""
+    return study.pretraining.budget_of(method).model_dump(mode="json")
 
 
 def encoder_names(study: Study) -> list[str]:

@@ -4,44 +4,38 @@ import json
 import logging
 import math
 import os
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.generation import SampleSheets, scored
-from scanloom.intensity import to_unit
+from scanloom.board import Board, add_image
+from scanloom.budget import Budget, better
+from scanloom.checkpoints import step_of
+from scanloom.collapse import collapsing, lasting_collapse
+from scanloom.generation import SampleSheets, grid, scored
 from scanloom.lazy import keras
 from scanloom.method_batches import batches
 from scanloom.model_files import save_model
-from scanloom.monitors import embedding_std, rankme
-from scanloom.optimizers import adamw, players_of
-from scanloom.schedules import cosine
-from scanloom.stateless_random import keys_of, permutation
-from scanloom.training import make_deterministic, remembered_jit, train_steps
+from scanloom.optimizers import averages_of, begin_averages, copied, optimizer_of, players_of
+from scanloom.schedules import learning_rates
+from scanloom.stateless_random import keys_of
+from scanloom.stopping import stop_rule
+from scanloom.training import make_deterministic, remembered_jit, seconds_without_input, train_steps
 from scanloom.view_pipeline import Pipeline
+from scanloom.watch import Watch, projection_of
 
-MONITOR_IMAGES = 512
-COLLAPSED_STD = 0.05
-"""A standard deviation below this share of 1 / sqrt(D), the value of embeddings spread evenly, counts as collapsing."""
-COLLAPSED_RANKME = 2.0
-COLLAPSED_INTERVALS = 3
+__all__ = ["Budget", "pretrain"]
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+NAMED_ITEMS = 8
+PICTURED_IMAGES = 4
+PICTURES_EVERY = 10
+"""Intervals between pictures and histograms for TensorBoard: they cost more than curves."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The same for every method."""
-
-    updates: int
-    batch: int
-    learning_rate: float
-    warmup_updates: int = 0
-    weight_decay: float = 0.0
-    interval: int = 50
 
 
 def pretrain(
@@ -61,8 +55,9 @@ def pretrain(
 
     shards: the corpus, see scanloom/records.py. Every image must be of an allowed patient: the assertion guards
     against pretraining on validation or test patients. Also written: history.parquet, one row per interval with
-    embedding_std, rankme and collapsing beside the columns of `train_steps`; tensorboard/, the same as it grows;
-    checkpoints/, from which a second call with the same arguments goes on. Raises ValueError.
+    the monitors' numbers and collapsing beside the columns of `train_steps`; tensorboard/, the same as it grows;
+    snapshots/, if asked for; checkpoints/, from which a second call with the same arguments goes on. Raises ValueError,
+    and FloatingPointError where a loss is not finite whatever was tried.
     """
     _assert_allowed(shards.table, allowed_patients)
     folder = Path(folder)
@@ -84,12 +79,12 @@ def pretrain(
             return plugin.own_encoder(checked, shape, seed)
         return encoder_plugin.build(encoder_checked, shape, seed)
 
-    monitored = _monitored_images(shards, rows, keys, seed, budget.batch)
+    pipeline = Pipeline(views, image_shape)
+    watch = Watch(shards, rows, keys, pipeline, budget.monitors, budget.batch, seed)
+    about = {"jit": {"jit_compile": None, "graph_s": None, "xla_s": None}, "stopped": None, "kept_update": None}
     if hasattr(plugin, "settle"):
-        checked = plugin.settle(checked, np.concatenate(monitored), shards.image_spec)
-    choice, generation = {"jit_compile": None, "graph_s": None, "xla_s": None}, None
+        checked = plugin.settle(checked, np.concatenate(watch.images), shards.image_spec)
     if plugin.TRAINS:
-        pipeline = Pipeline(views, image_shape)
         classes = None if labels is None else int(labels.max()) + 1
         amounts = {"batch": budget.batch, "updates": budget.updates, "seed": seed}
         batch_at = batches(shards, rows, keys, labels, plugin, checked, pipeline, **amounts)
@@ -97,104 +92,195 @@ def pretrain(
         trained_shape = plugin.encoder_shape(checked, image_shape) if hasattr(plugin, "encoder_shape") else image_shape
 
         def make_model(jit_compile: bool):
-            model = plugin.build(make_encoder(trained_shape), checked, pipeline, seed, classes)
+            with _precision(budget.precision):
+                model = plugin.build(make_encoder(trained_shape), checked, pipeline, seed, classes)
             for player in players_of(model):
-                player.compile(optimizer=adamw(player, budget.weight_decay), jit_compile=jit_compile)
+                player.compile(optimizer=_optimizer(player, budget), jit_compile=jit_compile)
+            if budget.ema_momentum is not None:
+                begin_averages(model)
             return model
 
-        choice = remembered_jit(folder / "checkpoints", make_model, batch_at, budget.updates)
-        if not choice["jit_compile"]:
+        about["jit"] = remembered_jit(folder / "checkpoints", make_model, batch_at, budget.updates)
+        if not about["jit"]["jit_compile"]:
             make_deterministic()
-        model = make_model(choice["jit_compile"])
-        trained = model.encoder if trained_shape == image_shape else make_encoder()
+        model = make_model(about["jit"]["jit_compile"])
+        # What is watched and saved is another network where it has another size, precision, or averaged weights.
+        same = trained_shape == image_shape and budget.precision == "float32" and budget.ema_momentum is None
+        trained = model.encoder if same else make_encoder()
+
+        def name_batch(step: int) -> str:
+            items = shards.table["item_id"].iloc[rows[batch_at.positions(step)]]
+            more = f" and {len(items) - NAMED_ITEMS} more" if len(items) > NAMED_ITEMS else ""
+            return ", ".join(items[:NAMED_ITEMS]) + more
+
+        if budget.synthetic_updates:
+            seconds = seconds_without_input(model, batch_at(0), budget.synthetic_updates, budget.accumulate)
+            about["images_per_s_without_input"] = budget.batch / seconds
+        head = projection_of(model, plugin)
+        decorrelates = getattr(plugin, "DECORRELATES", False)
         label = f"{method} on {len(rows)} images"
         generates = hasattr(plugin, "generator_of")
-        sheets = SampleSheets(plugin, checked, model, monitored[0], seed, folder) if generates else None
-        history = _train(model, trained, batch_at, budget, monitored, folder, label, sheets)
+        sheets = SampleSheets(plugin, checked, model, watch.images[0], seed, folder) if generates else None
+        history = _train(model, trained, head, batch_at, budget, watch, folder, label, name_batch, sheets, decorrelates)
+        about |= _ending(history, budget, decorrelates) | {
+            "kept_update": _keep(model, trained, budget, history, folder)
+        }
         if generates:
-            chosen = rows[permutation(seed, -1, keys)][: sum(map(len, monitored))]
-            origins = shards.table[["patient_id", "item_id"]].iloc[chosen]
-            generation = scored(plugin, model, trained, monitored, origins, seed, folder)
+            origins = shards.table[["patient_id", "item_id"]].iloc[rows[watch.chosen]]
+            about["generation"] = scored(plugin, model, trained, watch.images, origins, seed, folder)
     else:
         trained = make_encoder()
         if hasattr(plugin, "prepare"):
             plugin.prepare(trained, checked)
         row = {"step": 0, "loss": math.nan, "learning_rate": 0.0, "images_per_s": math.nan, "wait_share": 0.0}
-        history = pd.DataFrame([row | monitor(trained, monitored) | {"collapsing": False}])
-    return _save(
-        folder,
-        trained,
-        history,
-        {
-            "method": method,
-            "uses_labels": plugin.USES_LABELS,
-            "trains": plugin.TRAINS,
-            "seed": seed,
-            "budget": asdict(budget),
-            "images": len(rows),
-            "patients": int(shards.table["patient_id"].iloc[rows].nunique()),
-            "epochs": budget.updates * budget.batch / len(rows) if plugin.TRAINS else 0.0,
-            "parameters": int(sum(np.prod(v.shape) for v in trained.trainable_variables)),
-            "jit": choice,
-        }
-        | ({"generation": generation} if generation else {}),
+        history = pd.DataFrame([row | watch.row(trained) | {"collapsing": False}])
+    about |= {
+        "method": method,
+        "uses_labels": plugin.USES_LABELS,
+        "trains": plugin.TRAINS,
+        "seed": seed,
+        "budget": budget.model_dump(mode="json"),
+        "images": len(rows),
+        "patients": int(shards.table["patient_id"].iloc[rows].nunique()),
+        "epochs": int(history["step"].iloc[-1]) * budget.batch / len(rows),
+        "parameters": int(sum(np.prod(v.shape) for v in trained.trainable_variables)),
+    }
+    return _save(folder, trained, history, about)
+
+
+@contextmanager
+def _precision(name: str):
+    """Layers made inside compute in this precision; their weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(POLICIES[name])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _optimizer(player, budget: Budget):
+    plugin = plugins.load("optimizers", budget.optimizer.name)
+    return optimizer_of(
+        player,
+        plugin,
+        plugin.Settings(**budget.optimizer.settings),
+        budget.weight_decay,
+        clip_norm=budget.clip_norm,
+        clip_value=budget.clip_value,
+        ema_momentum=budget.ema_momentum,
+        micro_batches=budget.accumulate,
+        scale_loss=budget.precision == "float16",
     )
 
 
-def monitor(encoder, images: list[np.ndarray]) -> dict:
-    """embedding_std, rankme and collapsing of the features of `images` (stored integers) in inference mode."""
-    features = np.concatenate([np.asarray(encoder.predict_on_batch(to_unit(part))) for part in images])
-    std, rank = embedding_std(features), rankme(features)
-    collapsing = std < COLLAPSED_STD / math.sqrt(features.shape[1]) or rank < COLLAPSED_RANKME
-    return {"embedding_std": std, "rankme": rank, "collapsing": bool(collapsing)}
+def _train(
+    model,
+    trained,
+    head,
+    batch_at,
+    budget: Budget,
+    watch: Watch,
+    folder: Path,
+    label: str,
+    name_batch,
+    sheets,
+    decorrelates: bool,
+) -> pd.DataFrame:
+    """The history; curves, pictures and histograms go to TensorBoard while it runs.
 
-
-def _train(model, trained, batch_at, budget: Budget, monitored, folder: Path, label: str, sheets=None) -> pd.DataFrame:
-    """The history; scalars go to TensorBoard and a lasting collapse to the log while it runs.
-
-    trained: the encoder at the images' size, which at every interval gets the weights of the model's where that has
-    another size. sheets: what is called with the writer and the number of updates at every interval.
+    trained: the encoder that is watched and saved, which at every interval gets the weights of the model's, or their
+    moving averages, where it is another network. head: what maps features to the loss's embeddings, or None.
+    sheets: what is called with TensorBoard's writer and the number of updates at every interval, or None.
     """
-    from tensorboardX import SummaryWriter
-
-    in_a_row = 0
-    with SummaryWriter(str(folder / "tensorboard")) as board:
+    schedule = plugins.load("schedules", budget.schedule.name)
+    course = schedule, schedule.Settings(**budget.schedule.settings)
+    checkpoints = folder / "checkpoints"
+    with Board(folder / "tensorboard", step_of(checkpoints / "state.npz")) as board:
 
         def on_interval(step: int, row: dict) -> dict:
-            nonlocal in_a_row
-            if trained is not model.encoder:
-                trained.set_weights(model.encoder.get_weights())
-            extra = monitor(trained, monitored)
-            for name, value in (row | extra).items():
-                if name not in ("step", "collapsing"):
-                    board.add_scalar(name, value, step)
+            _bring_up_to_date(model, trained)
+            seen = watch.row(trained, head)
+            seen["collapsing"] = collapsing(row | seen, decorrelates)
+            board.curves(row | seen)
+            interval = -(-step // budget.interval)
+            if budget.tensorboard_images and (interval - 1) % PICTURES_EVERY == 0:
+                pictures, columns = watch.pictures(PICTURED_IMAGES)
+                add_image(board.writer, "views", grid(pictures, columns), step)
+                board.histograms(trained, watch.features, step)
             if sheets:
-                sheets(board, step)
-            in_a_row = in_a_row + 1 if extra["collapsing"] else 0
-            if in_a_row == COLLAPSED_INTERVALS:
-                log.warning(
-                    "the embedding has collapsed: standard deviation %.2g, effective rank %.2f at update %d; "
-                    "try a lower learning rate or weaker views",
-                    extra["embedding_std"],
-                    extra["rankme"],
-                    step,
-                )
-            return extra
+                sheets(board.writer, step)
+            if budget.keep == "best":
+                _note_best(checkpoints / "best.npz", trained, row | seen, budget.best_by)
+            if budget.snapshot_every and step % budget.snapshot_every < budget.interval:
+                save_model(trained, _made(folder / "snapshots") / f"encoder-{step:06d}.keras")
+            return seen
 
-        history = train_steps(
+        return train_steps(
             model,
             batch_at,
-            cosine(budget.learning_rate, budget.updates, budget.warmup_updates),
+            learning_rates(*course, budget.learning_rate, budget.updates, budget.warmup_updates),
             budget.updates,
-            checkpoint_folder=folder / "checkpoints",
+            checkpoint_folder=checkpoints,
             checkpoint_every=budget.interval,
             on_interval=on_interval,
             interval=budget.interval,
             label=label,
+            micro_batches=budget.accumulate,
+            stop_when=stop_rule(budget, decorrelates),
+            retries=budget.nan_retries,
+            name_batch=name_batch,
+            profiled=budget.profile and range(budget.profile.first, budget.profile.first + budget.profile.updates),
         )
+
+
+def _bring_up_to_date(model, trained) -> None:
+    """Give `trained` the weights of the model's encoder, averaged where averages are kept."""
+    averages = averages_of(model)
     if trained is not model.encoder:
-        trained.set_weights(model.encoder.get_weights())
-    return history
+        for source, target in zip(model.encoder.weights, trained.weights, strict=True):
+            target.assign(copied(averages.get(id(source), source)))
+
+
+def _note_best(path: Path, trained, row: dict, column: str) -> None:
+    """Write the encoder's weights if the row is the best so far in this column. Raises ValueError for unknown ones."""
+    if column not in row:
+        known = ", ".join(sorted(name for name, value in row.items() if isinstance(value, float)))
+        raise ValueError(f"best_by: the history has no column '{column}'. Known: {known}")
+    if path.exists():
+        with np.load(path) as stored:
+            # What a training wrote after its last checkpoint, before it was killed, comes again.
+            if stored["step"] < row["step"] and not better(column, row[column], float(stored["value"])):
+                return
+    elif not math.isfinite(row[column]):
+        return
+    part = _made(path.parent) / "best.part"
+    weights = {f"weight_{i:04d}": values for i, values in enumerate(trained.get_weights())}
+    with open(part, "wb") as file:
+        np.savez(file, step=row["step"], value=row[column], **weights)
+    os.replace(part, path)
+
+
+def _keep(model, trained, budget: Budget, history: pd.DataFrame, folder: Path) -> int:
+    """The update whose weights `trained` has now: those that the budget wants kept."""
+    best = folder / "checkpoints" / "best.npz"
+    if budget.keep == "last" or not best.exists():
+        _bring_up_to_date(model, trained)
+        return int(history["step"].iloc[-1])
+    with np.load(best) as stored:
+        trained.set_weights([stored[name] for name in sorted(stored.files) if name.startswith("weight_")])
+        return int(stored["step"])
+
+
+def _ending(history: pd.DataFrame, budget: Budget, decorrelates: bool) -> dict:
+    """Why and when a training ended before all updates, how often it went back, and whether the features collapsed."""
+    rows = history.to_dict("records")
+    why, step = stop_rule(budget, decorrelates)(rows), int(rows[-1]["step"])
+    return {
+        "stopped": {"update": step, "why": why} if why and step < budget.updates else None,
+        "collapsed": lasting_collapse(rows, decorrelates),
+        "retries": int(rows[-1]["retries"]),
+    }
 
 
 def _assert_allowed(table: pd.DataFrame, allowed: set[str]) -> None:
@@ -221,20 +307,19 @@ def _usable_rows(table: pd.DataFrame, label: str | None) -> tuple[np.ndarray, np
     return rows, table[label].to_numpy()[rows].astype(np.int32)
 
 
-def _monitored_images(shards, rows, keys, seed: int, batch: int) -> list[np.ndarray]:
-    """Fixed whole batches of training images, about MONITOR_IMAGES of them."""
-    chosen = rows[permutation(seed, -1, keys)]
-    count = max(1, min(MONITOR_IMAGES, len(chosen)) // batch)
-    return [shards.images(chosen[i * batch : (i + 1) * batch]) for i in range(count)]
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _save(folder: Path, encoder, history: pd.DataFrame, about: dict) -> dict:
     """Write encoder.keras, history.parquet and, last, run.json; each is complete or absent."""
-    last = history.tail(COLLAPSED_INTERVALS)
+    cause = about.pop("collapsed", None)
     about |= {
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
-        "collapsed": bool(about["trains"] and len(last) == COLLAPSED_INTERVALS and last["collapsing"].all()),
+        "collapsed": cause is not None,
+        "collapse_cause": cause,
         "final_loss": None if math.isnan(history["loss"].iloc[-1]) else float(history["loss"].iloc[-1]),
     }
     save_model(encoder, folder / "encoder.keras")

@@ -1,12 +1,14 @@
 """The training loop: a step is a pure function of its number, so a killed training goes on to the same bits.
 
 `train_steps` runs `model.train_on_batch` on `batch_at(step)` at `learning_rate_at(step)`. Nothing else determines a
-step, so a checkpoint is the variables, the step number and the history; no iterator position has to be stored. The loop
-is the same on every Keras backend. Bits repeat on one machine with one number of threads: see `make_deterministic`.
+step, so a checkpoint is the variables, the step number, the history and how often the training had to go back; no
+iterator position has to be stored. The loop is the same on every Keras backend. Bits repeat on one machine with one
+number of threads: see `make_deterministic`.
 """
 
 import gc
 import json
+import logging
 import os
 import signal
 import sys
@@ -22,8 +24,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from scanloom.checkpoints import load_checkpoint, load_state, save_checkpoint, save_state
+from scanloom import profiler
+from scanloom.branches import UPDATE_SHARE
+from scanloom.checkpoints import load_checkpoint, load_state, retries_of, save_checkpoint, save_state
 from scanloom.lazy import keras
+from scanloom.optimizers import copied
 
 __all__ = [
     "choose_jit",
@@ -35,12 +40,23 @@ __all__ = [
     "train_steps",
 ]
 
-COLUMNS = ["step", "loss", "learning_rate", "images_per_s", "wait_share"]
+COLUMNS = ["step", "loss", "learning_rate", "images_per_s", "wait_share", "monitor_share", "retries"]
 BATCHES_AHEAD = 2
 TIMED_STEPS = 3
 CLEARLY_FASTER = 0.9
 WORTH_MEASURING_S = 20.0
 """Trainings shorter than this in graph mode cannot win back the seconds that XLA needs to compile (4 to 10, twice)."""
+RETRY_FACTOR = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class NotFinite(FloatingPointError):
+    """A loss, or the weights after an update, are not finite. step: updates done before it."""
+
+    def __init__(self, step: int, what: str, batch: dict[str, np.ndarray]):
+        super().__init__(what)
+        self.step, self.batch = step, batch
 
 
 def train_steps(
@@ -54,72 +70,186 @@ def train_steps(
     on_interval: Callable[[int, dict], dict | None] | None = None,
     interval: int = 50,
     label: str = "",
+    micro_batches: int = 1,
+    stop_when: Callable[[list[dict]], str | None] | None = None,
+    retries: int = 0,
+    name_batch: Callable[[int], str] | None = None,
+    profiled: range | None = None,
 ) -> pd.DataFrame:
     """History of a training of `steps` updates: one row per `interval` updates (and one for a shorter last interval).
 
     Columns: step (updates done), loss (mean over the interval), learning_rate (of the interval's last update),
-    images_per_s, wait_share (share of the interval spent waiting for data), the means of whatever else the model's
+    images_per_s, wait_share (share of the interval spent waiting for data), monitor_share (share of the time since the
+    row before that its `on_interval` and checkpoints took), retries (so far), the means of whatever else the model's
     metrics report, and what `on_interval(step, row)` returned.
 
     model: a compiled keras.Model whose loss is in `compute_loss`. `batch_at(step)` for step 0..steps-1 must be a pure
     function of the step; it runs in one other thread, ahead of the training. With `checkpoint_folder` the state is
     written there every `checkpoint_every` updates, at the end and on SIGTERM (exit status 143), and training goes on
-    from what the folder holds. Raises FloatingPointError at the first loss that is not finite.
+    from what the folder holds. micro_batches: equal parts of a batch that pass one after the other; the optimizer must
+    have been made for as many. stop_when(rows): a reason to end after the last of these rows, a pure function of them.
+    profiled: updates that the backend's profiler records into `checkpoint_folder`/../profile.
+
+    At a loss that is not finite, the batch is tried on the weights of the last checkpoint. If it works there, the
+    weights had gone astray, and training goes back to that checkpoint with half the learning rate from there on, up to
+    `retries` times. Raises FloatingPointError otherwise, with what `name_batch(step)` says of the batch, which
+    `checkpoint_folder`/offending_batch.npz then holds.
     """
     if steps < 1 or interval < 1:
         raise ValueError(f"steps ({steps}) and interval ({interval}) must be at least 1")
     _build(model, batch_at)
     checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / "state.npz"
-    first, rows, logs = load_checkpoint(checkpoint, model) if checkpoint and checkpoint.exists() else (0, [], [])
-    if first > steps:
-        raise ValueError(f"the checkpoint in {checkpoint_folder} is at update {first}, beyond the {steps} asked for")
+    training = _Training(model, checkpoint)
+    if training.step > steps:
+        raise ValueError(
+            f"the checkpoint in {checkpoint_folder} is at update {training.step}, beyond the {steps} asked for"
+        )
+    if retries and checkpoint and not checkpoint.exists():
+        training.save()
 
-    def save(step: int) -> None:
-        if checkpoint:
-            save_checkpoint(checkpoint, model, step, rows, logs)
+    def rate_at(step: int) -> float:
+        return float(learning_rate_at(step)) * RETRY_FACTOR**training.retries
 
-    saved_at = first if checkpoint and checkpoint.exists() else -1
-    clock = _Clock()
-    with _stop_on_sigterm() as stopped, _ahead(batch_at, first, steps) as next_batch, _progress(label) as progress:
-        for step in range(first, steps):
-            with clock.waiting():
-                batch = next_batch()
-            images = len(next(iter(batch.values())))
-            learning_rate = float(learning_rate_at(step))
-            model.optimizer.learning_rate = learning_rate
-            made = {name: float(value) for name, value in model.train_on_batch(batch, return_dict=True).items()}
-            if not np.isfinite(made["loss"]):
-                raise FloatingPointError(
-                    f"loss is {made['loss']} at update {step + 1} (learning rate {learning_rate:g})"
-                )
-            logs.append(made)
-            clock.images += images
-            done = step + 1
-            if progress.total is None:
-                progress.reset(total=steps * images)
-                progress.update(step * images)
-            progress.update(images)
-            if done % interval == 0 or done == steps:
-                means = _means(logs)
-                row = {"step": done, "loss": means.pop("loss"), "learning_rate": learning_rate, **clock.read(), **means}
-                row |= (on_interval(done, row) or {}) if on_interval else {}
-                rows.append(row)
-                logs.clear()
-                clock = _Clock()
-            if stopped.is_set() or done == steps or (checkpoint_every and done % checkpoint_every == 0):
-                save(done)
-                saved_at = done
-            if stopped.is_set() and done < steps:
-                raise SystemExit(143)
-    if saved_at != steps:
-        save(steps)
-    return pd.DataFrame(rows, columns=None if rows else COLUMNS)
+    def go_on() -> None:
+        """Updates until the end, SIGTERM or a reason to stop."""
+        first, clock = training.step, _Clock()
+        recorded = profiled if profiled and first <= profiled[0] else None
+        if training.rows and stop_when and stop_when(training.rows):
+            return
+        with _stop_on_sigterm() as stopped, _ahead(batch_at, first, steps) as next_batch, _progress(label) as progress:
+            for step in range(first, steps):
+                with clock.waiting():
+                    batch = next_batch()
+                images = len(next(iter(batch.values())))
+                learning_rate = rate_at(step)
+                model.optimizer.learning_rate = learning_rate
+                with profiler.recording(recorded, step, checkpoint_folder):
+                    made = update(model, batch, micro_batches)
+                if not np.isfinite(made["loss"]):
+                    what = f"loss is {made['loss']} at update {step + 1} (learning rate {learning_rate:g})"
+                    raise NotFinite(step, what, batch)
+                training.logs.append(made)
+                training.step = done = step + 1
+                clock.images += images
+                if progress.total is None:
+                    progress.reset(total=steps * images)
+                    progress.update(step * images)
+                progress.update(images)
+                reason = None
+                if done % interval == 0 or done == steps:
+                    means = _means(training.logs)
+                    row = {"step": done, "loss": means.pop("loss"), "learning_rate": learning_rate, **clock.read()}
+                    row |= {"retries": training.retries, **means}
+                    clock = _Clock()
+                    with clock.aside():
+                        row |= (on_interval(done, row) or {}) if on_interval else {}
+                    training.rows.append(row)
+                    training.logs.clear()
+                    reason = stop_when(training.rows) if stop_when else None
+                last = done == steps or bool(reason)
+                if stopped.is_set() or last or (checkpoint_every and done % checkpoint_every == 0):
+                    with clock.aside():
+                        if checkpoint and not training.finite():
+                            raise NotFinite(step, f"the weights are not finite after update {done}", batch)
+                        training.save()
+                if stopped.is_set() and not last:
+                    raise SystemExit(143)
+                if reason:
+                    log.warning("training ends at update %d of %d: %s", done, steps, reason)
+                    return
+
+    while True:
+        try:
+            go_on()
+            return pd.DataFrame(training.rows, columns=None if training.rows else COLUMNS)
+        except NotFinite as found:
+            _go_back(training, found, retries, micro_batches, name_batch)
+
+
+class _Training:
+    """Where a training stands: its model, updates done, rows and logs so far, times it went back."""
+
+    def __init__(self, model, checkpoint: Path | None):
+        self.model, self.checkpoint = model, checkpoint
+        self.step, self.rows, self.logs, self.retries = 0, [], [], 0
+        if checkpoint and checkpoint.exists():
+            self.load()
+
+    def load(self) -> None:
+        self.step, self.rows, self.logs = load_checkpoint(self.checkpoint, self.model)
+        self.retries = retries_of(self.checkpoint)
+
+    def save(self) -> None:
+        if self.checkpoint:
+            save_checkpoint(self.checkpoint, self.model, self.step, self.rows, self.logs, self.retries)
+
+    def finite(self) -> bool:
+        return all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in self.model.trainable_variables)
+
+
+def _go_back(training: _Training, found: NotFinite, retries: int, micro_batches: int, name_batch) -> None:
+    """Set the training back to its last checkpoint at a lower rate, or raise `found` with all that is known."""
+    about = [str(found)]
+    if name_batch:
+        about.append(f"images of that update: {name_batch(found.step)}")
+    if not (training.checkpoint and retries):
+        raise FloatingPointError("; ".join(about)) from None
+    np.savez(training.checkpoint.with_name("offending_batch.npz"), **found.batch)
+    training.load()
+    again = update(training.model, found.batch, micro_batches)["loss"]
+    training.load()
+    here = f"the weights of update {training.step}, the last checkpoint"
+    if not np.isfinite(again):
+        about.append(f"{here}, give the same batch a loss of {again} too, so the batch or the loss is the cause")
+        raise FloatingPointError("; ".join(about)) from None
+    about.append(f"{here}, give the same batch a loss of {again:.4g}, so the weights went astray")
+    if training.retries == retries:
+        times = f"{retries} times" if retries > 1 else "once"
+        about.append(f"gone back {times}, each time to half the learning rate")
+        about.append("lower learning_rate, set clip_norm, or use precision: float32")
+        raise FloatingPointError("; ".join(about)) from None
+    training.retries += 1
+    training.save()
+    log.warning("%s; going on from there with half the learning rate", "; ".join(about))
+
+
+def update(model, batch: dict[str, np.ndarray], micro_batches: int = 1) -> dict[str, float]:
+    """What the model reports of one update on a batch, in parts if so wished: then the parts' means."""
+    parts = _parts(batch, micro_batches) if micro_batches > 1 else [batch]
+    made = [model.train_on_batch(part, return_dict=True) for part in parts]
+    return _means([{name: float(value) for name, value in logs.items()} for logs in made])
+
+
+def _parts(batch: dict[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
+    size = len(next(iter(batch.values())))
+    if size % count:
+        raise ValueError(f"a batch of {size} images cannot be cut into {count} equal parts")
+    cuts = [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
+    share = np.full(size // count, 1 / count, np.float32)
+    return [{name: values[cut] for name, values in batch.items()} | {UPDATE_SHARE: share} for cut in cuts]
+
+
+def seconds_without_input(model, batch: dict[str, np.ndarray], updates: int, micro_batches: int = 1) -> float:
+    """Seconds per update on one batch that stays in memory, the first left out; the model is afterwards as before."""
+    _build(model, lambda step: batch)
+    variables = [*model.variables, *model.optimizer.variables]
+    before = [copied(variable) for variable in variables]
+    update(model, batch, micro_batches)
+    start = time.perf_counter()
+    for step in range(updates):
+        # Players take turns by the step.
+        turn = {"step": np.full_like(batch["step"], step)} if "step" in batch else {}
+        update(model, batch | turn, micro_batches)
+    passed = time.perf_counter() - start
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    return passed / updates
 
 
 def _means(logs: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each number over the updates that reported it."""
-    names = sorted({name for log in logs for name in log})
-    return {name: float(np.mean([log[name] for log in logs if name in log])) for name in names}
+    names = sorted({name for made in logs for name in made})
+    return {name: float(np.mean([made[name] for made in logs if name in made])) for name in names}
 
 
 def choose_jit(make_model: Callable, batch_at: Callable[[int], dict], steps: int | None = None) -> dict:
@@ -214,10 +344,10 @@ def _time_step(model, batch: dict) -> tuple[float, float]:
 
 
 class _Clock:
-    """Images per second and share of waiting since its making."""
+    """Images per second, and where the time since its making went."""
 
     def __init__(self):
-        self.start, self.waited, self.images = time.perf_counter(), 0.0, 0
+        self.start, self.waited, self.beside, self.images = time.perf_counter(), 0.0, 0.0, 0
 
     @contextmanager
     def waiting(self):
@@ -225,9 +355,21 @@ class _Clock:
         yield
         self.waited += time.perf_counter() - start
 
+    @contextmanager
+    def aside(self):
+        """For what is neither updates nor waiting: monitors and checkpoints."""
+        start = time.perf_counter()
+        yield
+        self.beside += time.perf_counter() - start
+
     def read(self) -> dict[str, float]:
         passed = time.perf_counter() - self.start
-        return {"images_per_s": self.images / passed, "wait_share": self.waited / passed}
+        training = passed - self.beside
+        return {
+            "images_per_s": self.images / training,
+            "wait_share": self.waited / training,
+            "monitor_share": self.beside / passed,
+        }
 
 
 @contextmanager

@@ -43,7 +43,8 @@ class LatentModel(keras.Model):
     """`objective(outputs of passed, batch)` -> (loss, {name: scalar}); scalars named in `reports` become metrics."""
 
     def __init__(self, encoder, networks: dict, views, objective: Callable, reports: tuple[str, ...]):
-        super().__init__(name="latent_model")
+        # Under a mixed policy Keras would round what enters, random numbers too. The networks cast for themselves.
+        super().__init__(name="latent_model", dtype="float32")
         self.encoder, self.networks = encoder, networks
         self._pipeline, self._objective = views, objective
         self._reports = [keras.metrics.Mean(name=name) for name in reports]

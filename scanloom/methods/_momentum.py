@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from scanloom.branches import of_branch
+from scanloom.branches import UPDATE_SHARE, of_branch
 from scanloom.intensity import to_unit
 from scanloom.view_pipeline import Pipeline
 
@@ -31,7 +31,9 @@ class MomentumModel(keras.Model):
         images = to_unit(inputs["images"])
         views = [self._pipeline.apply(images, of_branch(inputs, b)) for b in range(self._branches)]
         if training:
-            self._follow(self._momentum_at(inputs["progress"][0]))
+            m = self._momentum_at(inputs["progress"][0])
+            # The parts of a batch together move the target once; the online weights stand still meanwhile.
+            self._follow(m ** inputs[UPDATE_SHARE][0] if UPDATE_SHARE in inputs else m)
         predictions, targets = [], []
         for view in views:
             embedding = self.head(self.encoder(view, training=training), training=training)

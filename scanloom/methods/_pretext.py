@@ -22,7 +22,8 @@ class PretextModel(keras.Model):
     """
 
     def __init__(self, encoder, head, views, parts: Callable, loss: Callable, correct: Callable):
-        super().__init__(name="pretext_model")
+        # Under a mixed policy Keras would round what enters, random numbers too. The networks cast for themselves.
+        super().__init__(name="pretext_model", dtype="float32")
         self.encoder, self.head = encoder, head
         self._pipeline, self._parts_of, self._loss_of, self._correct = views, parts, loss, correct
         self._accuracy = keras.metrics.Mean(name="accuracy")

@@ -23,7 +23,8 @@ class ReconstructionModel(keras.Model):
     def __init__(
         self, encoder, width: int, seed: int, views, image_shape, damage: Callable, loss: Callable, skips=False
     ):
-        super().__init__(name="reconstruction_model")
+        # Under a mixed policy Keras would round what enters, random numbers too. The networks cast for themselves.
+        super().__init__(name="reconstruction_model", dtype="float32")
         joined = skips_of(encoder, image_shape) if skips else []
         maps = [feature_map_of(encoder), *joined]
         shapes = [tuple(tensor.shape[1:]) for tensor in maps]
@@ -50,7 +51,7 @@ class MaskToken(keras.layers.Layer):
     """Hidden blocks replaced by one learnt block. call(images, {"hidden": bool [batch, *blocks]})."""
 
     def __init__(self, block: tuple[int, ...], channels: int):
-        super().__init__(name="mask_token")
+        super().__init__(name="mask_token", dtype="float32")
         self._block = block
         self.token = self.add_weight(shape=(*block, channels), initializer="zeros", name="token")
         self.built = True

@@ -20,6 +20,7 @@ TRAINS = True
 USES_LABELS = False
 FRESH_PER_SEED = False
 BRANCHES = 2
+DECORRELATES = True
 
 
 class Settings(BaseModel):

@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import binom
 
 from scanloom import plugins
-from scanloom.schedules import cosine
+from scanloom.schedules import cosine, learning_rates
 from scanloom.training import make_deterministic, train_steps
 
 METHODS = plugins.names("methods")
@@ -98,7 +98,7 @@ def test_every_method_has_a_test_of_its_own(root):
 @pytest.mark.parametrize("name", [name for name in TRAINING if 2 in RANKS[name]])
 def test_a_killed_training_goes_on_in_a_new_model_to_the_same_bits(name, tmp_path):
     make_deterministic()
-    rate, ends = cosine(trials.RATE, trials.UPDATES), []
+    rate, ends = learning_rates(cosine, cosine.Settings(), trials.RATE, trials.UPDATES), []
     for folder, stop_first in (("whole", False), ("killed", True)):
         if stop_first:
             with pytest.raises(KeyboardInterrupt):

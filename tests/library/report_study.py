@@ -294,7 +294,11 @@ def _history(rng, method: str) -> pd.DataFrame:
             "wait_share": rng.uniform(0.002, 0.012, len(step)),
             "embedding_std": 0.04 * (1 - np.exp(-5 * progress)) + 0.02,
             "rankme": 8 + 30 * (1 - np.exp(-4 * progress)) * (1 if method == "barlow_twins" else 0.4),
-            "collapsed": False,
+            "lidar": 20 * progress,
+            "dead_units": 0.0,
+            "knn_bleed": 0.5 + 0.3 * progress,
+            "probe_bleed": 0.5 + 0.35 * progress,
+            "collapsing": False,
         }
     )
 

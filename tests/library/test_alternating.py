@@ -10,7 +10,7 @@ import two_players as toy
 
 from scanloom.alternating import Alternating, Player
 from scanloom.optimizers import players_of
-from scanloom.schedules import cosine
+from scanloom.schedules import cosine, learning_rates
 from scanloom.training import make_deterministic, train_steps
 
 
@@ -58,7 +58,9 @@ def test_a_stopped_training_goes_on_in_new_players_to_the_same_bits(tmp_path):
 
         model = toy.make(optimizer=keras.optimizers.Adam)
         saving = {"checkpoint_folder": folder, "checkpoint_every": 1}
-        return model, train_steps(model, batch_at, cosine(toy.RATE, 9), 9, interval=2, **saving)
+        return model, train_steps(
+            model, batch_at, learning_rates(cosine, cosine.Settings(), toy.RATE, 9), 9, interval=2, **saving
+        )
 
     whole, history = train(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

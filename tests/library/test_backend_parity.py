@@ -16,6 +16,7 @@ import numpy as np
 import parity_steps
 import pytest
 import tiny_corpus
+import training_options
 import two_players
 import views_everywhere
 
@@ -67,6 +68,14 @@ def test_two_steps_agree_in_views_losses_and_gradients(jax_python, tmp_path):
         rounding = 2e-7 * np.linalg.norm(start) / parity_steps.RATE
         assert np.linalg.norm(a - b) < 1e-4 * np.linalg.norm(a) + rounding, name
     assert trained > 30
+
+
+def test_options_of_training_give_the_same_history(jax_python, tmp_path):
+    """Layer-wise steps, parts of batches, averaged weights, clipping, the best encoder kept, timing without input."""
+    theirs = json.loads(jax_python(training_options, tmp_path / "jax").splitlines()[-1])
+    ours = training_options.run(tmp_path / "tensorflow")
+    for column, values in ours.items():
+        assert np.allclose(values, theirs[column], rtol=2e-3), column
 
 
 def test_every_view_is_the_same_eager_in_tensorflow_and_compiled_in_jax(jax_python, tmp_path):

@@ -9,6 +9,7 @@ import yaml
 
 SCRIPTS = [
     "catalogue_table",
+    "collapse_rule",
     "dicom_decode",
     "fuzz",
     "header_scan",
@@ -89,7 +90,19 @@ def test_the_feed_is_measured_on_the_shipped_study(root, benchmark_named, tmp_pa
     small["phantom"]["steps"] = [{"hu_window": {"windows": ["brain", "bone"]}}, {"resize": {"size_px": [16, 16]}}]
     small = {"datasets": small, "encoder": {"resnet": {"depth": 10, "width": 2, "stem": "small"}}}
     rows = benchmark_named("training_feed").rows(tmp_path, images=32, updates=3, interval=1, changed=small)
-    assert [row["unit"] for row in checked(rows, benchmark_named)] == ["% of time", "images/s"]
+    assert [row["unit"] for row in checked(rows, benchmark_named)] == ["% of time", "% of time", "images/s"]
+
+
+def test_the_collapse_rule_is_tried_on_spoilt_and_healthy_trainings(benchmark_named, tmp_path):
+    few = {"healthy": ["vicreg"], "spoilt": ["learning rate x 100 (Barlow Twins)"]}
+    rows = checked(benchmark_named("collapse_rule").rows(tmp_path, seeds=1, epochs=1, changed=few), benchmark_named)
+    assert [row["measure"] for row in rows[:2]] == [
+        "healthy: vicreg, ended",
+        "spoilt: learning rate x 100 (Barlow Twins), ended at",
+    ]
+    assert rows[0]["met"] is True
+    gains = {row["measure"]: row["ours"] for row in rows}
+    assert gains["weight_gain, spoilt"] > 3 > gains["weight_gain, healthy"]
 
 
 def test_a_ratio_is_of_medians_and_its_spread_of_single_rounds(benchmark_named):

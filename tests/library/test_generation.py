@@ -188,10 +188,11 @@ def test_a_pretraining_leaves_samples_and_scores_and_repeats_them_after_a_stop(t
 
 
 def test_the_players_optimizers_have_the_methods_momenta():
-    from scanloom.optimizers import adamw
+    from scanloom.optimizers import adamw, optimizer_of
 
     player = SimpleNamespace(adam_betas=(0.5, 0.9), trainable_variables=[])
-    assert (adamw(player, 0.0).beta_1, adamw(player, 0.0).beta_2) == (0.5, 0.9)
-    plain = adamw(SimpleNamespace(trainable_variables=[]), 0.0)
+    own = optimizer_of(player, adamw, adamw.Settings(), 0.0)
+    assert (own.beta_1, own.beta_2) == (0.5, 0.9)
+    plain = optimizer_of(SimpleNamespace(trainable_variables=[]), adamw, adamw.Settings(), 0.0)
     assert (plain.beta_1, plain.beta_2) == (0.9, 0.999)
     assert (gan.Settings().beta_1, gan.Settings().beta_2) == (0.5, 0.999)

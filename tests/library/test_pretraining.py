@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import tiny_corpus as tiny
 
-from scanloom import pretraining
+from scanloom import plugins, pretraining
+from scanloom.checkpoints import step_of
 from scanloom.encoders import resnet
 from scanloom.method_batches import batches
 from scanloom.methods import barlow_twins
@@ -44,7 +45,8 @@ def test_a_run_leaves_encoder_history_facts_and_tensorboard_log(barlow):
     history = pd.read_parquet(folder / "history.parquet")
     assert list(history["step"]) == [4, 8, 12, 16, 20, 24]
     assert np.isfinite(history["loss"]).all()
-    columns = ["embedding_std", "rankme", "collapsing", "images_per_s", "wait_share"]
+    columns = ["embedding_std", "rankme", "lidar", "alignment", "uniformity", "dead_units", "projection_redundancy"]
+    columns += ["knn_level", "probe_level", "collapsing", "images_per_s", "wait_share", "retries"]
     assert set(columns) <= set(history.columns)
     assert (history["rankme"] >= 1).all()
     assert list((folder / "tensorboard").glob("events.out.tfevents*"))
@@ -64,7 +66,7 @@ def kill_after_a_checkpoint(folder) -> None:
     process = subprocess.Popen(**pretraining_command(folder, "0.2"), **quiet)
     state = folder / "checkpoints" / "state.npz"
     deadline = time.monotonic() + 300
-    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+    while step_of(state) == 0 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
@@ -147,19 +149,99 @@ def test_every_image_is_seen_once_per_epoch_in_another_order():
     assert not np.array_equal(first["branch0:0.flip.flipped"], first["branch1:0.flip.flipped"])
 
 
-def test_a_collapse_is_seen_logged_and_recorded(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(pretraining, "COLLAPSED_RANKME", 1e9)
-    budget = pretraining.Budget(updates=8, batch=16, learning_rate=1e-3, interval=2)
-    about = tiny.run("barlow_twins", tmp_path, budget=budget)
-    assert about["collapsed"] is True
-    assert [record.message[:27] for record in caplog.records] == ["the embedding has collapsed"]
-    assert "at update 6" in caplog.text
+def options(**changed) -> pretraining.Budget:
+    """A training of six updates."""
+    common = {"updates": 6, "batch": 16, "learning_rate": 1e-3, "interval": 2, "tensorboard_images": False}
+    return pretraining.Budget(**common | {"monitors": {"images": 16, "view_images": 4, "views": 2}} | changed)
 
 
-def test_the_monitor_calls_a_constant_encoder_collapsing_and_a_spread_one_not():
-    images = [np.random.default_rng(0).integers(0, 256, (16, 4, 4, 1), np.uint8)]
-    inputs = keras.Input((4, 4, 1))
-    flat = keras.layers.Flatten()(inputs)
-    dead = keras.Model(inputs, keras.layers.Dense(4, kernel_initializer="zeros", bias_initializer="ones")(flat))
-    assert pretraining.monitor(dead, images)["collapsing"] is True
-    assert pretraining.monitor(keras.Model(inputs, flat), images)["collapsing"] is False
+SMALL_CNN = {
+    "encoder": "small_cnn",
+    "encoder_settings": {"width": 4, "stages": [1, 1]},
+    "views": [("flip", {})],
+}
+EVERYTHING = {
+    "optimizer": {"lars": {"trust": 0.02}},
+    "schedule": {"step": {"at": [0.5]}},
+    "learning_rate": 0.3,
+    "clip_norm": 5.0,
+    "accumulate": 2,
+    "ema_momentum": 0.9,
+    "keep": "best",
+    "best_by": "lidar",
+}
+
+
+def test_a_kill_changes_nothing_with_averages_parts_lars_and_the_best_encoder_kept(tmp_path):
+    budget = options(**EVERYTHING, snapshot_every=4, tensorboard_images=True)
+    whole = tiny.run("barlow_twins", tmp_path / "whole", budget=budget, **SMALL_CNN)
+
+    class Killed(tiny.TinyCorpus):
+        """Cannot be read any more after some batches."""
+
+        left = 8
+
+        def images(self, indices):
+            Killed.left -= 1
+            if not Killed.left:
+                raise KeyboardInterrupt
+            return super().images(indices)
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny.run("barlow_twins", tmp_path / "killed", Killed(), budget=budget, **SMALL_CNN)
+    assert 0 < step_of(tmp_path / "killed" / "checkpoints" / "state.npz") < 6
+    again = tiny.run("barlow_twins", tmp_path / "killed", budget=budget, **SMALL_CNN)
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+    history = pd.read_parquet(tmp_path / "whole" / "history.parquet")
+    assert whole["kept_update"] == again["kept_update"] == history["step"][history["lidar"].idxmax()]
+    assert [path.name for path in sorted((tmp_path / "whole" / "snapshots").iterdir())] == ["encoder-000004.keras"]
+
+
+def test_averaged_weights_are_watched_and_saved(tmp_path):
+    plain = tiny.run("barlow_twins", tmp_path / "plain", budget=options(), **SMALL_CNN)
+    tiny.run("barlow_twins", tmp_path / "averaged", budget=options(ema_momentum=0.999), **SMALL_CNN)
+    small_cnn = plugins.load("encoders", "small_cnn")
+    start = small_cnn.build(small_cnn.Settings(width=4, stages=(1, 1)), (16, 16, 1), 5).get_weights()[0]
+    moved = [np.abs(weights_of(tmp_path / name)[0] - start).max() for name in ("plain", "averaged")]
+    # An average of momentum 0.999 takes at most half a percent of the way of six updates, from the second on.
+    assert 0 < moved[1] < 0.5 * moved[0]
+    histories = [pd.read_parquet(tmp_path / name / "history.parquet") for name in ("plain", "averaged")]
+    assert histories[0]["loss"].equals(histories[1]["loss"]), "averaging does not touch the training"
+    assert plain["kept_update"] == 6
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_low_precision_trains_close_to_float32_and_saves_float32(tmp_path, precision):
+    budget = options(updates=3, precision=precision)
+    tiny.run("barlow_twins", tmp_path / "low", budget=budget, **SMALL_CNN)
+    tiny.run("barlow_twins", tmp_path / "full", budget=options(updates=3), **SMALL_CNN)
+    losses = [pd.read_parquet(tmp_path / name / "history.parquet")["loss"] for name in ("low", "full")]
+    assert np.isclose(losses[0][0], losses[1][0], rtol=0.1)
+    saved = keras.saving.load_model(tmp_path / "low" / "encoder.keras")
+    assert {layer.dtype_policy.name for layer in saved.layers} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32", "later models are made as before"
+
+
+def test_early_end_and_speed_without_input_are_recorded(tmp_path):
+    threshold = {"metric": "loss", "value": 1e9}
+    budget = options(stop_at=threshold, synthetic_updates=2, profile={"first": 0, "updates": 1})
+    about = tiny.run("barlow_twins", tmp_path, budget=budget, **SMALL_CNN)
+    assert about["stopped"]["update"] == 2
+    assert about["stopped"]["why"].endswith("good enough by stop_at (1e+09)")
+    assert about["epochs"] == 2 * 16 / 48
+    assert about["images_per_s_without_input"] > 0
+    assert list((tmp_path / "profile").rglob("*.pb"))
+
+
+def test_a_loss_that_is_never_finite_names_update_and_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(barlow_twins, "barlow_loss", lambda z1, z2, weight: keras.ops.sum(z1) * np.nan)
+    with pytest.raises(FloatingPointError, match=r"loss is nan at update 1 .*images of that update: series\d+-\d+, "):
+        tiny.run("barlow_twins", tmp_path, budget=options(), **SMALL_CNN)
+
+
+def test_a_column_that_does_not_exist_is_named_with_those_that_do(tmp_path):
+    with pytest.raises(ValueError, match=r"best_by: the history has no column 'rankmee'. Known: .*rankme"):
+        tiny.run("barlow_twins", tmp_path, budget=options(keep="best", best_by="rankmee"), **SMALL_CNN)
+    unknown = options(monitors={"labels": ["levle"]})
+    with pytest.raises(ValueError, match=r"no label 'levle'. Known: level. Did you mean 'level'"):
+        tiny.run("barlow_twins", tmp_path / "other", budget=unknown, **SMALL_CNN)

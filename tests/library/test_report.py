@@ -12,7 +12,7 @@ import report_study
 from scanloom import plugins
 from scanloom.report import assemble
 from scanloom.report.section import Cards, Figure, KeyNumbers, Note, Statement, Table
-from scanloom.report.sections import data_overview, verdict
+from scanloom.report.sections import data_overview, training, verdict
 from scanloom.report.study_tables import StudyTables
 
 SECTIONS = plugins.names("report/sections")
@@ -307,6 +307,25 @@ def test_duplicates_across_splits_are_called_out(study):
     [counts, listed] = [block for block in sections["leakage"].blocks if isinstance(block, Table)]
     assert sum(int(row[-1]) for row in counts.rows) == 3
     assert len(listed.rows) == 1
+
+
+def test_collapse_early_ends_retries_and_settings_of_its_own_are_called_out(study, monkeypatch):
+    tables, _, _, _ = study
+    trained = {method: None for method in ("barlow_twins", "supervised")}
+    runs = {
+        "barlow_twins": {"collapse_cause": "all images have one embedding: likely cause", "stopped": {"update": 90}},
+        "supervised": {"stopped": {"update": 1200, "why": "loss is good enough"}, "retries": 2},
+    }
+    own = {"pretraining": {"overrides": {"supervised": {"learning_rate": 0.1, "batch": 8}}}}
+    monkeypatch.setattr(tables, "record", lambda name: runs[name.split("/")[2]])
+    monkeypatch.setattr(tables, "config", tables.config | own)
+    notes = [(note.tone, note.text) for note in training._remarks(tables, "heads", trained)]
+    assert notes[0][0] == "bad"
+    assert notes[0][1].startswith("Barlow twins: the features collapsed. all images have one embedding: likely cause")
+    assert notes[1][1] == "Supervised ended at update 1,200: loss is good enough."
+    assert notes[2][1] == "Supervised went back to a checkpoint 2 times, each time to half the learning rate."
+    assert notes[3][1] == "Supervised was trained with settings of its own: batch, learning_rate."
+    assert len(notes) == 4
 
 
 def test_benchmarks_are_summed_per_rule(study):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 import tiny_training as tiny
 
-from scanloom.schedules import cosine
-from scanloom.training import choose_jit, limit_threads, remembered_jit, train_steps
+from scanloom.schedules import cosine, learning_rates
+from scanloom.training import choose_jit, limit_threads, remembered_jit, seconds_without_input, train_steps
 
-RATE = cosine(0.1, 20, 3)
+RATE = learning_rates(cosine, cosine.Settings(), 0.1, 20, 3)
 
 
 def same_weights(a, b) -> bool:
@@ -112,6 +113,130 @@ def test_a_loss_that_is_not_finite_stops_with_update_and_rate():
 
     with pytest.raises(FloatingPointError, match=r"loss is nan at update 5 \(learning rate 0\.09"):
         train_steps(tiny.make_model(), poisoned, RATE, 20)
+
+
+def numbered(step):
+    return tiny.batch_at(step) | {"number": np.full(8, step)}
+
+
+def constant_rate(step):
+    return 0.1
+
+
+RETRYING = {"interval": 4, "checkpoint_every": 4, "retries": 2, "name_batch": lambda step: f"items of {step}"}
+
+
+def astray(model, at: int, recovers_below: float):
+    """`model` whose weights become so large after `at` updates that its loss overflows, if the rate is not lower."""
+    train = model.train_on_batch
+
+    def train_on_batch(batch, return_dict):
+        logs = train(batch, return_dict=return_dict)
+        if int(batch["number"][0]) == at and float(model.optimizer.learning_rate) > recovers_below:
+            model.dense.kernel.assign(np.full((5, 3), 3e38, np.float32))
+        return logs
+
+    model.train_on_batch = train_on_batch
+    return model
+
+
+def test_weights_gone_astray_go_back_to_the_checkpoint_at_half_the_rate(tmp_path, caplog):
+    model = astray(tiny.make_model(), at=9, recovers_below=0.03)
+    history = train_steps(model, numbered, constant_rate, 12, checkpoint_folder=tmp_path, **RETRYING)
+    assert list(history["step"]) == [4, 8, 12]
+    assert list(history["retries"]) == [0, 0, 2]
+    assert list(history["learning_rate"]) == [0.1, 0.1, 0.025]
+    # Outside expectation: 8 updates at the full rate and 4 at a quarter of it, with nothing going wrong.
+    other = tiny.make_model()
+    train_steps(other, numbered, lambda step: 0.1 if step < 8 else 0.025, 12)
+    assert same_weights(model, other)
+    assert "the weights of update 8, the last checkpoint, give the same batch a loss of" in caplog.text
+    assert np.load(tmp_path / "offending_batch.npz")["number"][0] == 10
+
+
+def test_a_kill_after_going_back_changes_nothing(tmp_path):
+    whole = astray(tiny.make_model(), at=9, recovers_below=0.03)
+    train_steps(whole, numbered, constant_rate, 12, checkpoint_folder=tmp_path / "whole", **RETRYING)
+
+    def killed_at_9(step):
+        if step == 9 and int(np.load(tmp_path / "killed" / "state.npz")["retries"]) == 1:
+            raise KeyboardInterrupt
+        return numbered(step)
+
+    first = astray(tiny.make_model(), at=9, recovers_below=0.03)
+    with pytest.raises(KeyboardInterrupt):
+        train_steps(first, killed_at_9, constant_rate, 12, checkpoint_folder=tmp_path / "killed", **RETRYING)
+    second = astray(tiny.make_model(), at=9, recovers_below=0.03)
+    train_steps(second, numbered, constant_rate, 12, checkpoint_folder=tmp_path / "killed", **RETRYING)
+    assert same_weights(whole, second)
+
+
+def test_a_training_that_always_goes_astray_ends_with_update_images_and_advice(tmp_path):
+    model = astray(tiny.make_model(), at=2, recovers_below=0.0)
+    with pytest.raises(FloatingPointError) as error:
+        train_steps(model, numbered, constant_rate, 12, checkpoint_folder=tmp_path, **RETRYING)
+    message = str(error.value)
+    assert re.match(
+        r"loss is (inf|nan) at update 4 \(learning rate 0\.025\); images of that update: items of 3; ", message
+    )
+    assert "so the weights went astray; gone back 2 times, each time to half the learning rate" in message
+    assert message.endswith("lower learning_rate, set clip_norm, or use precision: float32")
+
+
+def test_a_batch_that_no_weights_can_learn_from_is_told_apart(tmp_path):
+    def broken(step):
+        batch = numbered(step)
+        batch["target"][0, 0] = np.nan if step == 6 else 0.0
+        return batch
+
+    with pytest.raises(FloatingPointError, match=r"give the same batch a loss of nan too, so the batch or the loss"):
+        train_steps(tiny.make_model(), broken, constant_rate, 12, checkpoint_folder=tmp_path, **RETRYING)
+
+
+def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path):
+    model = astray(tiny.make_model(), at=3, recovers_below=0.07)
+    assign = model.dense.kernel.assign
+    model.dense.kernel.assign = lambda values: assign(np.where(np.abs(values) > 1e38, np.nan, values))
+    history = train_steps(model, numbered, constant_rate, 8, checkpoint_folder=tmp_path, **RETRYING)
+    assert list(history["retries"]) == [1, 1]
+
+
+def test_micro_batches_are_one_batch_where_nothing_looks_across_images():
+    whole, parts = (tiny.make_model(micro_batches=count) for count in (1, 4))
+    one = train_steps(whole, tiny.batch_at, RATE, 20, interval=8)
+    four = train_steps(parts, tiny.batch_at, RATE, 20, interval=8, micro_batches=4)
+    assert np.allclose(one["loss"], four["loss"], rtol=1e-5)
+    assert np.allclose(whole.dense.kernel, parts.dense.kernel, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="a batch of 8 images cannot be cut into 3 equal parts"):
+        train_steps(parts, tiny.batch_at, RATE, 20, micro_batches=3)
+
+
+def test_a_reason_to_stop_ends_the_training_there_and_again_when_resumed(tmp_path):
+    def enough(rows):
+        return "enough" if rows[-1]["step"] >= 8 else None
+
+    model = tiny.make_model()
+    saved = {"checkpoint_folder": tmp_path, "interval": 4, "stop_when": enough}
+    history = train_steps(model, tiny.batch_at, RATE, 20, **saved)
+    assert list(history["step"]) == [4, 8]
+    other = tiny.make_model()
+    assert train_steps(other, tiny.batch_at, RATE, 20, **saved).equals(history)
+    assert same_weights(model, other)
+
+
+def test_the_profiler_records_the_updates_it_is_asked_for(tmp_path):
+    saved = {"checkpoint_folder": tmp_path / "checkpoints", "profiled": range(2, 4)}
+    train_steps(tiny.make_model(), tiny.batch_at, RATE, 5, **saved)
+    assert [path.suffix for path in (tmp_path / "profile").rglob("*.pb")] == [".pb"]
+
+
+def test_timing_without_input_leaves_the_model_as_it_was():
+    model, other = tiny.make_model(), tiny.make_model()
+    assert 0 < seconds_without_input(model, tiny.batch_at(0), 3) < 1
+    assert same_weights(model, other)
+    for m in (model, other):
+        train_steps(m, tiny.batch_at, RATE, 4)
+    assert same_weights(model, other)
 
 
 def test_an_error_in_the_batch_thread_comes_out_as_it_is():

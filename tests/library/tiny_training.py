@@ -18,13 +18,15 @@ class TinyModel(keras.Model):
         return keras.ops.mean(keras.ops.square(y_pred - x["target"]))
 
 
-def make_model(jit_compile: bool = False) -> TinyModel:
+def make_model(jit_compile: bool = False, micro_batches: int = 1) -> TinyModel:
     """Compiled with AdamW, the same weights each time."""
     model = TinyModel()
     model(batch_at(0))
     kernel = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
     model.dense.kernel.assign(kernel)
-    model.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=jit_compile)
+    parts = micro_batches if micro_batches > 1 else None
+    optimizer = keras.optimizers.AdamW(1e-3, gradient_accumulation_steps=parts)
+    model.compile(optimizer=optimizer, jit_compile=jit_compile)
     return model
 
 

@@ -19,7 +19,13 @@ CURVES = (
     ("loss", "Loss", "linear"),
     ("embedding_std", "Spread of features", "linear"),
     ("rankme", "Effective rank (RankMe)", "linear"),
+    ("lidar", "Directions that tell images apart (LiDAR)", "linear"),
     ("learning_rate", "Learning rate", "linear"),
+)
+SCORES = {"knn_": "kNN", "probe_": "Linear probe"}  # of labels, on training patients: what these columns begin with
+NUMBERS = (
+    *("Updates", "Images per s", "Waiting for data"),
+    *("Last loss", "Last spread", "Last RankMe", "Last LiDAR", "Dead units"),
 )
 WAIT_LIMIT = 0.03  # of the time: above it, training waits for data
 
@@ -33,7 +39,8 @@ def build(tables: StudyTables) -> Section:
         trained = {method: history for method, history in histories.items() if history is not None and len(history)}
         untrained = [wording.title(method) for method, history in histories.items() if method not in trained]
         if trained:
-            blocks += [*_collapsed(trained), _figure(tables, corpus, trained), _runs(tables, corpus, trained)]
+            blocks += [*_remarks(tables, corpus, trained), _figure(tables, corpus, trained)]
+            blocks += [_runs(tables, corpus, trained)]
         if untrained:
             blocks.append(Note(f"No curve: {', '.join(untrained)} (nothing is pretrained, or no history was given)."))
     return Section(TITLE, LEAD, tuple(blocks))
@@ -47,21 +54,31 @@ def _history(tables: StudyTables, corpus: str, method: str) -> pd.DataFrame | No
     return tables.frame(_name(corpus, method))
 
 
-def _collapsed(trained: dict[str, pd.DataFrame]) -> list[Note]:
-    fallen = [m for m, history in trained.items() if "collapsed" in history and history.collapsed.eq(True).any()]
-    return [
-        Note(
-            f"{wording.title(method)}: the monitor saw the features collapse. Its scores say nothing about the method.",
-            "bad",
-        )
-        for method in fallen
-    ]
+def _remarks(tables: StudyTables, corpus: str, trained: dict[str, pd.DataFrame]) -> list[Note]:
+    """What the reader must know of single runs: collapse, an early end, retries, settings of their own."""
+    notes = []
+    overrides = tables.config["pretraining"].get("overrides", {})
+    for method in trained:
+        run, name = tables.record(f"{corpus}/pretrained/{method}/run.json") or {}, wording.title(method)
+        if run.get("collapse_cause"):
+            said = f"{name}: the features collapsed. {run['collapse_cause']}. Its scores say nothing about the method."
+            notes.append(Note(said, "bad"))
+        elif run.get("stopped"):
+            stopped = run["stopped"]
+            notes.append(Note(f"{name} ended at update {wording.count(stopped['update'])}: {stopped['why']}."))
+        if run.get("retries"):
+            times = wording.plural(run["retries"], "time")
+            notes.append(Note(f"{name} went back to a checkpoint {times}, each time to half the learning rate.", "bad"))
+        if overrides.get(method):
+            own = ", ".join(sorted(overrides[method]))
+            notes.append(Note(f"{name} was trained with settings of its own: {own}."))
+    return notes
 
 
 def _figure(tables: StudyTables, corpus: str, trained: dict[str, pd.DataFrame]) -> Figure:
     styles = method_styles(tables.methods)
     panels = []
-    for column, title, scale in CURVES:
+    for column, title, scale in [*CURVES, *_scores(trained)]:
         # Losses of different methods have nothing in common: one panel each.
         groups = [{m: h} for m, h in trained.items()] if column == "loss" else [trained]
         for group in groups:
@@ -87,12 +104,23 @@ def _figure(tables: StudyTables, corpus: str, trained: dict[str, pd.DataFrame]) 
         name=f"{corpus}-pretraining",
         panels=tuple(panels),
         caption="Pretraining over updates. Spread: standard deviation of normalised features; 0 is collapse. RankMe: "
-        "number of directions that the features really use.",
+        "number of directions that the features really use. kNN and linear probe: balanced accuracy on training "
+        "patients, never on validation or test.",
         look="spread and rank that rise and stay, while the loss falls and levels off.",
         bad="spread near 0 or a rank of 1 to 2 (collapse), a loss that jumps (learning rate too high) or is still "
         "falling fast at the end (too few updates).",
         sources=tuple(_name(corpus, method) for method in trained),
     )
+
+
+def _scores(trained: dict[str, pd.DataFrame]) -> list[tuple[str, str, str]]:
+    """One panel per label and kind of classifier."""
+    columns = sorted({column for history in trained.values() for column in history if column.startswith(tuple(SCORES))})
+    titles = []
+    for column in columns:
+        [kind] = [start for start in SCORES if column.startswith(start)]
+        titles.append((column, f"{SCORES[kind]}, {wording.title(column.removeprefix(kind))}", "linear"))
+    return titles
 
 
 def _thin(history: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -130,15 +158,17 @@ def _runs(tables: StudyTables, corpus: str, trained: dict[str, pd.DataFrame]) ->
                 _plain(history.loss.dropna().iloc[-1]) if history.loss.notna().any() else wording.NOTHING,
                 _last(history, "embedding_std"),
                 _last(history, "rankme"),
+                _last(history, "lidar"),
+                _last(history, "dead_units"),
             )
         )
     return Table(
         title="Runs",
-        columns=("Method", "Updates", "Images per s", "Waiting for data", "Last loss", "Last spread", "Last RankMe"),
+        columns=("Method", *NUMBERS),
         rows=tuple(rows),
         caption=f"Waiting above {wording.percent(WAIT_LIMIT)} means that reading, not computing, sets the pace.",
         sources=tuple(_name(corpus, method) for method in trained),
-        numeric=frozenset(["Updates", "Images per s", "Waiting for data", "Last loss", "Last spread", "Last RankMe"]),
+        numeric=frozenset(NUMBERS),
     )
 
 

@@ -1,0 +1,114 @@
+"""Settings of one pretraining, the same for every method unless the study overrides them for one.
+
+They stand apart from `config.py`: a new key elsewhere in the study is no change of the code that trainings run on.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from scanloom.arms import Strict
+from scanloom.plugin_fields import plugin_of
+
+FALLING = ("loss", "alignment", "uniformity", "dead_units")
+"""Columns of the history that are better lower; all others are better higher."""
+
+
+class Monitors(Strict):
+    """What is looked at in inference mode at every interval."""
+
+    images: int = Field(512, ge=16, description="training images whose features are looked at")
+    view_images: int = Field(48, ge=4, description="of these, images of which several views are compared")
+    views: int = Field(4, ge=2, description="views of each of them")
+    labels: list[str] | None = Field(
+        None,
+        description="labels for kNN and linear probe, on the training patients alone; null: the first three that the "
+        "images have; []: none",
+    )
+    neighbours: int = Field(20, ge=1, description="of kNN")
+    stop_on_collapse: bool = Field(True, description="end a training whose features stay collapsed")
+
+
+class EarlyStopping(Strict):
+    """End when a column of the history no longer gets better."""
+
+    metric: str = Field("loss", description="column of history.parquet, such as loss, rankme, knn_<label>")
+    patience: int = Field(5, ge=1, description="intervals without a new best")
+    least: float = Field(0.0, ge=0, description="change that counts as better")
+
+
+class Threshold(Strict):
+    """End as soon as a column of the history is good enough."""
+
+    metric: str = Field("loss", description="column of history.parquet")
+    value: float = Field(description="good enough")
+
+
+class Profiled(Strict):
+    """Updates that the backend's own profiler records, for TensorBoard or Perfetto."""
+
+    first: int = Field(10, ge=0, description="updates before")
+    updates: int = Field(5, ge=1, description="updates recorded")
+
+
+class Budget(Strict):
+    """Amounts, update rule, safety and records of one training."""
+
+    updates: int = Field(1000, ge=1)
+    batch: int = Field(128, ge=2, description="images per update")
+    learning_rate: float = Field(1e-3, gt=0, description="the highest; its size depends on the optimizer")
+    warmup_updates: int = Field(0, ge=0, description="updates of linear rise to it, before the schedule")
+    weight_decay: float = Field(0.0, ge=0, description="of kernels; biases and normalisations never decay")
+    interval: int = Field(50, ge=1, description="updates between monitors and checkpoints")
+    optimizer: plugin_of("optimizers") = Field(
+        "adamw", validate_default=True, description="a file of scanloom/optimizers"
+    )
+    schedule: plugin_of("schedules") = Field(
+        "cosine", validate_default=True, description="a file of scanloom/schedules"
+    )
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of all gradients together; null: no limit")
+    clip_value: float | None = Field(None, gt=0, description="largest number in a gradient; null: no limit")
+    accumulate: int = Field(
+        1, ge=1, description="parts of a batch that pass one after the other, for memory; losses compare inside a part"
+    )
+    ema_momentum: float | None = Field(
+        None, gt=0, lt=1, description="monitor and save a moving average of the weights; null: the weights"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of computations; weights, losses and what is saved are float32"
+    )
+    nan_retries: int = Field(
+        2, ge=0, description="times to go back to the last checkpoint at half the rate when a loss is not finite"
+    )
+    early_stopping: EarlyStopping | None = Field(None, description="null: train all updates")
+    stop_at: Threshold | None = Field(None, description="null: no threshold")
+    keep: Literal["last", "best"] = Field("last", description="encoder that is saved: of the end, or best by best_by")
+    best_by: str = Field("rankme", description="column of history.parquet for keep: best")
+    snapshot_every: int = Field(0, ge=0, description="updates between encoders kept in snapshots/; 0: none")
+    monitors: Monitors = Monitors()
+    tensorboard_images: bool = Field(True, description="views and histograms of features and weights, not only curves")
+    profile: Profiled | None = Field(None, description="null: no profile")
+    synthetic_updates: int = Field(
+        0, ge=0, description="updates timed on one batch in memory before the training, to know what input costs"
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self):
+        if self.warmup_updates >= self.updates:
+            raise ValueError(
+                f"warm-up ({self.warmup_updates} updates) must be shorter than the training ({self.updates} updates)"
+            )
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError(f"clip_norm ({self.clip_norm:g}) and clip_value ({self.clip_value:g}): choose one")
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"a batch of {self.batch} images cannot be cut into {self.accumulate} equal parts (accumulate)"
+            )
+        if self.batch // self.accumulate < 2:
+            raise ValueError(f"accumulate {self.accumulate} leaves one image per part; batch statistics need two")
+        return self
+
+
+def better(metric: str, new: float, old: float, least: float = 0.0) -> bool:
+    """Whether a column's new value is better than its old one by more than `least`; never for what is not a number."""
+    return new < old - least if metric in FALLING else new > old + least

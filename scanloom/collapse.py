@@ -1,0 +1,79 @@
+"""Has the embedding collapsed, and what is the likely cause?
+
+Pure functions of the history's rows. The limits stand between what healthy and what spoilt trainings showed:
+`benchmarks/collapse_rule.py` makes both and its page has the numbers.
+"""
+
+import math
+
+SETTLED = 32
+"""Updates until statistics of normalisations (momentum 0.9) hold 3 % of their start; before, all looks collapsed."""
+INTERVALS = 3
+"""Rows in a row with the same sign."""
+SMALLEST_SPREAD = 0.05
+"""Of features, 1 being even."""
+SMALLEST_PROJECTION_SPREAD = 0.2
+LARGEST_REDUNDANCY = 0.75
+SHRUNK_SCALE, SHRUNK_SHARE = 0.15, 0.5
+"""Standard deviation of projections, and its share of the first settled one."""
+LARGEST_GAIN, MANY_DEAD = 3.0, 0.05
+MOST_DEAD = 0.6
+
+CAUSES = {
+    "not finite": "features are not finite: the learning rate is too high for these weights or this precision; lower "
+    "learning_rate, set clip_norm, or use precision: float32",
+    "overshot": "kernels are {weight_gain:.3g} times as large as sensible ones and {dead_units:.0%} of the features "
+    "never change: the learning rate is far too high, or there is no warm-up; lower learning_rate",
+    "point": "all images get nearly one embedding (spread {embedding_spread:.2g} of features, {projection_spread:.2g} "
+    "of projections, 1 being even): what forbids that is missing or too weak; check batch normalisation in the heads "
+    "(BYOL, SimSiam), the variance or negatives of the loss, and that views are not so strong that nothing is common",
+    "redundant": "the numbers of an embedding all say the same (correlation {projection_redundancy:.2f}): "
+    "the term against redundancy is off or too weak; check off_diagonal_weight (lambda) or covariance",
+    "shrunk": "projections shrink towards one point (standard deviation {projection_scale:.2g}): the loss falls by "
+    "size instead of content; check the variance term and its weight",
+    "dead": "{dead_units:.0%} of the features never change: the learning rate is too high or weight decay too strong",
+}
+
+
+def signs(row: dict, decorrelates: bool) -> list[str]:
+    """Names of the signs of collapse in one row, gravest first; none before the normalisations have settled.
+
+    decorrelates: whether the loss has a term against redundancy. Without one (BYOL) healthy embeddings are redundant.
+    """
+    if row["step"] < SETTLED:
+        return []
+    if not math.isfinite(row["embedding_spread"]):
+        return ["not finite"]
+    spread, redundancy = row.get("projection_spread", math.inf), row.get("projection_redundancy", 0.0)
+    found = {
+        "overshot": row["weight_gain"] > LARGEST_GAIN and row["dead_units"] > MANY_DEAD,
+        "point": row["embedding_spread"] < SMALLEST_SPREAD or spread < SMALLEST_PROJECTION_SPREAD,
+        "redundant": decorrelates and redundancy > LARGEST_REDUNDANCY,
+        "dead": row["dead_units"] > MOST_DEAD,
+    }
+    return [name for name, seen in found.items() if seen]
+
+
+def collapsing(row: dict, decorrelates: bool) -> bool:
+    """Whether a row of the history shows any sign."""
+    return bool(signs(row, decorrelates))
+
+
+def lasting_collapse(rows: list[dict], decorrelates: bool) -> str | None:
+    """The likely cause, with its evidence, where the last rows share a sign; else None."""
+    last = rows[-INTERVALS:]
+    if len(last) < INTERVALS:
+        return None
+    common = [name for name in signs(last[-1], decorrelates) if all(name in signs(row, decorrelates) for row in last)]
+    if not common and all(_shrunk(rows, row) for row in last):
+        common = ["shrunk"]
+    if not common:
+        return None
+    values = {"projection_spread": math.nan} | last[-1]
+    return f"collapse: {CAUSES[common[0]].format(**values)}"
+
+
+def _shrunk(rows: list[dict], row: dict) -> bool:
+    scale = row.get("projection_scale", math.inf)
+    first = next((r["projection_scale"] for r in rows if r["step"] >= SETTLED and "projection_scale" in r), 0.0)
+    return row["step"] >= SETTLED and scale < SHRUNK_SCALE and scale < SHRUNK_SHARE * first

@@ -1,0 +1,57 @@
+"""A method's budget is the study's, but for its own overrides; impossible ones are found while planning."""
+
+import pytest
+import yaml
+
+from scanloom import planning
+from scanloom.budget import Budget, better
+from scanloom.config import ConfigError, study_from
+
+
+@pytest.fixture
+def values(root):
+    return yaml.safe_load((root / "config.yaml").read_text())
+
+
+def with_(values: dict, **changed) -> dict:
+    return values | {"pretraining": values["pretraining"] | changed}
+
+
+def test_overrides_change_one_method_and_fill_in_settings(values):
+    lars = {"optimizer": {"lars": {"trust": 0.02}}, "learning_rate": 0.4, "clip_norm": 1.0}
+    study = study_from(with_(values, overrides={"barlow_twins": lars}))
+    plain, changed = planning.budget(study, "supervised"), planning.budget(study, "barlow_twins")
+    assert {key for key in plain if plain[key] != changed[key]} == set(lars)
+    settings = {"momentum": 0.9, "trust": 0.02, "thin_rate": 1.0}
+    assert changed["optimizer"] == {"name": "lars", "settings": settings}
+    assert plain == planning.budget(study_from(values), "supervised"), "others do not train again"
+    assert Budget(**changed).optimizer.settings == settings
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"optimizer": {"larss": {}}}, r"no optimizer 'larss'.* Did you mean 'lars'"),
+        ({"optimizer": {"lars": {"trsut": 1}}}, r"unknown key 'trsut'. Did you mean 'trust'"),
+        ({"schedule": "cosin"}, r"no schedule 'cosin'.* Did you mean 'cosine'"),
+        ({"precision": "float8"}, r"precision = 'float8'"),
+        ({"clip_norm": 1.0, "clip_value": 1.0}, r"clip_norm \(1\) and clip_value \(1\): choose one"),
+        ({"accumulate": 3}, r"a batch of 128 images cannot be cut into 3 equal parts"),
+        ({"accumulate": 128}, r"leaves one image per part"),
+        ({"warmup_updates": 300}, r"warm-up \(300 updates\) must be shorter than the training \(300 updates\)"),
+        ({"overrides": {"barlow": {}}}, r"no 'barlow' in pretraining.methods. Did you mean 'barlow_twins'"),
+        ({"overrides": {"barlow_twins": {"learnig_rate": 1}}}, r"overrides.barlow_twins: unknown key 'learnig_rate'"),
+        ({"overrides": {"barlow_twins": {"updates": 20}}}, r"overrides.barlow_twins: .*must be shorter"),
+    ],
+)
+def test_what_cannot_be_trained_is_an_error_of_the_configuration(values, changed, message):
+    with pytest.raises(ConfigError, match=message):
+        study_from(with_(values, **changed))
+
+
+def test_better_is_lower_for_losses_and_higher_for_scores():
+    assert better("loss", 1.0, 2.0)
+    assert not better("loss", 1.9, 2.0, least=0.2)
+    assert better("knn_level", 0.6, 0.5)
+    assert not better("rankme", float("nan"), 0.5)
+    assert not better("loss", float("nan"), 0.5)

@@ -1,0 +1,85 @@
+"""Signs of collapse and their causes; the numbers are those that benchmarks/collapse_rule.py measured."""
+
+import math
+import re
+
+import pytest
+
+from scanloom.collapse import INTERVALS, SETTLED, collapsing, lasting_collapse, signs
+from scanloom.watch import weight_gain
+
+HEALTHY = {
+    "embedding_spread": 0.36,
+    "projection_spread": 0.84,
+    "projection_scale": 0.63,
+    "projection_redundancy": 0.62,
+    "dead_units": 0.0,
+    "weight_gain": 0.69,
+}
+PLANTED = {
+    "point": {"embedding_spread": 0.015, "projection_spread": 0.008, "dead_units": 0.4},
+    "redundant": {"projection_redundancy": 0.84},
+    "overshot": {"weight_gain": 5.9, "dead_units": 0.2},
+    "not finite": {"embedding_spread": math.nan, "projection_spread": math.nan},
+    "dead": {"dead_units": 0.8},
+}
+CAUSES = {
+    "point": r"spread 0\.015 of features, 0\.008 of projections.*batch normalisation",
+    "redundant": r"correlation 0\.84.*lambda",
+    "overshot": r"5\.9 times.*20%.*learning rate is far too high",
+    "not finite": r"not finite.*learning rate is too high",
+    "dead": r"80% of the features never change",
+}
+
+
+def rows(count: int, first: int = SETTLED, **changed) -> list[dict]:
+    return [{"step": first + 10 * i} | HEALTHY | changed for i in range(count)]
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_sign_must_last_and_comes_with_its_cause(name):
+    spoilt = rows(INTERVALS, **PLANTED[name])
+    assert signs(spoilt[0], True)[0] == name
+    assert collapsing(spoilt[0], True) is True
+    assert lasting_collapse(spoilt[:-1], True) is None
+    assert lasting_collapse([*spoilt[:-1], *rows(1)], True) is None
+    assert re.search(CAUSES[name], lasting_collapse(rows(1) + spoilt, True))
+
+
+def test_healthy_rows_and_those_before_normalisations_have_settled_show_nothing():
+    assert lasting_collapse(rows(9), True) is None
+    assert lasting_collapse(rows(INTERVALS, first=1, **PLANTED["point"]), True) is None
+
+
+def test_redundancy_counts_only_for_losses_against_it():
+    byol = rows(INTERVALS, projection_redundancy=0.86)
+    assert lasting_collapse(byol, decorrelates=False) is None
+    assert lasting_collapse(byol, decorrelates=True)
+
+
+def test_an_encoder_without_projections_is_judged_by_its_features():
+    plain = {key: value for key, value in HEALTHY.items() if not key.startswith("projection")}
+    row = {"step": 100} | plain
+    assert signs(row, False) == []
+    assert signs(row | {"embedding_spread": 0.001}, False) == ["point"]
+
+
+def test_projections_that_shrink_towards_a_point_are_seen_by_their_size():
+    scales = [0.12, 0.10, 0.09, 0.07, 0.053, 0.051, 0.048]
+    history = [row | {"projection_scale": scale} for row, scale in zip(rows(7), scales, strict=True)]
+    assert lasting_collapse(history[:6], False) is None
+    assert "standard deviation 0.048" in lasting_collapse(history, False)
+
+
+def test_weight_gain_is_one_for_kernels_of_variance_one_over_fan_in():
+    import keras
+    import numpy as np
+
+    model = keras.Sequential([keras.Input((400,)), keras.layers.Dense(300), keras.layers.Dense(200)])
+    for layer in model.layers:
+        shape = layer.kernel.shape
+        layer.kernel.assign(np.random.default_rng(0).normal(0, shape[0] ** -0.5, shape))
+    assert math.isclose(weight_gain(model), 1, rel_tol=0.01)
+    for layer in model.layers:
+        layer.kernel.assign(layer.kernel * 7)
+    assert math.isclose(weight_gain(model), 7, rel_tol=0.01)
