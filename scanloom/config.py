@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from scanloom import plugins, selection, view_choice
 from scanloom.arms import Finetuned, Frozen, Strict
+from scanloom.search_settings import Search
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -511,6 +512,7 @@ class Study(Strict):
     evaluation: Evaluation = Evaluation()
     explanation: Explanation = Explanation()
     report: Report = Report()
+    studies: dict[Name, Search] = Field({}, description="searches over settings, by name; see docs/studies.md")
 
     @field_validator("fractions")
     @classmethod
