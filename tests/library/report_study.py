@@ -116,8 +116,8 @@ def build(root: Path, patients: int = 240, classes: tuple[str, ...] = CLASSES) -
         for fraction in FRACTIONS:
             chosen = part[(part.schedule == "finetuned") & (part.fraction == fraction)]
             put(f"bleed/predictions/{method}/finetuned-{fraction:g}.parquet", chosen, "finetune_classifier")
-    searched = searched_study.resolved(Path(__file__).parents[2])
-    for name, table in searched_study.tables(searched).items():
+    searches, searched = searched_study.made(Path(__file__).parents[2])
+    for name, table in searched.items():
         put(name, table, None if name.endswith("curves.parquet") else "rank_trials")
     n_train = int((people.split == "train").sum())
     counts = [max(4, round(f * n_train)) for f in FRACTIONS]
@@ -134,7 +134,7 @@ def build(root: Path, patients: int = 240, classes: tuple[str, ...] = CLASSES) -
     put("bleed/explained/cases.parquet", cases, "explain_task")
     put("bleed/explained/cases.npz", arrays)
     put("bleed/explained/pointing.json", pointing)
-    resolved = config() | {"studies": searched.model_dump(mode="json")["studies"]}
+    resolved = config() | {"studies": searches}
     return StudyTables(files, resolved, datasets(classes), _benchmarks(root, rng))
 
 

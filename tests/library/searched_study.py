@@ -1,5 +1,7 @@
 """Searches of a small study as their rules would leave them: ranked by the library itself from made-up predictions."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import yaml
@@ -24,7 +26,7 @@ SEARCHES = {
             "arms.finetuned.weight_decay": {"log_uniform": [1e-8, 1e-3]},
             "arms.finetuned.batch": [32, 64],
         },
-        "trials": 24,
+        "trials": 12,
         "probe": {"arms": ["finetuned"]},
     },
     "views_one_by_one": {
@@ -48,6 +50,13 @@ def resolved(root) -> config.Study:
     return config.study_from(yaml.safe_load((root / "config.yaml").read_text()) | {"studies": SEARCHES})
 
 
+@cache
+def made(root) -> tuple[dict, dict[str, pd.DataFrame]]:
+    """The searches as the report is told of them, and their tables; made once."""
+    study = resolved(root)
+    return study.model_dump(mode="json")["studies"], tables(study)
+
+
 def tables(study: config.Study) -> dict[str, pd.DataFrame]:
     """Names as in `planning.report_tables` -> tables."""
     made = {}
@@ -67,7 +76,7 @@ def tables(study: config.Study) -> dict[str, pd.DataFrame]:
             told = [one | advice(curves[one["id"]]) for one in told]
             made[f"studies/{name}/ranking.parquet"] = trial_ranking.advise(told)
         else:
-            protocol = studies.protocol(study, name) | {"resamples": 400}
+            protocol = studies.protocol(study, name) | {"resamples": 100}
             made[f"studies/{name}/ranking.parquet"] = trial_ranking.rank(
                 told, {t.id: _validation(t) for t in trials}, CLASSES, kind="binary", **protocol, seed=0
             )
@@ -88,7 +97,7 @@ def _goodness(trial) -> float:
 
 def _validation(trial) -> pd.DataFrame:
     parts = [
-        predictions({"m": lambda fraction: _goodness(trial)}, schedules=(arm,), fractions=(1.0,), seeds=1, patients=50)
+        predictions({"m": lambda fraction: _goodness(trial)}, schedules=(arm,), fractions=(1.0,), seeds=1, patients=30)
         for arm in trial.job["arms"]
     ]
     return pd.concat(parts, ignore_index=True).assign(split="validation")
