@@ -24,6 +24,7 @@ include: "rules/prepare.smk"
 include: "rules/inspect.smk"
 include: "rules/pretrain.smk"
 include: "rules/downstream.smk"
+include: "rules/studies.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 

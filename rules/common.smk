@@ -7,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
-from scanloom import code_dependencies, config as study_config, planning, plugins, preflight
+from scanloom import code_dependencies, config as study_config, planning, plugins, preflight, studies
 
 code_dependencies.make_importable(ROOT)
 
@@ -25,6 +25,7 @@ config.clear()
 config.update(study.model_dump(mode="json"))
 DATASETS = {name: dataset.model_dump(mode="json") for name, dataset in dataset_files.items()}
 FOLDERS = study.folders
+searches = studies.Searches(study)
 used_views = planning.view_names(study)
 
 
@@ -35,6 +36,8 @@ wildcard_constraints:
     method="|".join(study.pretraining.methods),
     fraction="|".join(planning.fraction_names(study)),
     chunk=r"\d{3}",
+    search="|".join(study.studies) or "none",
+    trial="[0-9a-f]{12}",
 
 
 def code_of(script, **used):
@@ -91,8 +94,8 @@ def label_columns(wildcards):
 
 
 def label_of_task(wildcards):
-    """Column, kind and classes of the task's label."""
-    task = study.tasks[wildcards.task]
+    """Column, kind and classes of the task's label; of a search, of the task it learns on."""
+    task = study.tasks[studies.task_of(study, wildcards.search) if "search" in wildcards.keys() else wildcards.task]
     label = DATASETS[task.dataset]["labels"]["columns"][task.label]
     return {"column": task.label, "kind": label["kind"], "classes": label["classes"]}
 

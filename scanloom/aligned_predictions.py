@@ -31,9 +31,9 @@ class AlignedPredictions:
 
 
 def align(
-    predictions: pd.DataFrame, classes: Sequence[str], kind: str, level: str, aggregate: str
+    predictions: pd.DataFrame, classes: Sequence[str], kind: str, level: str, aggregate: str, split: str = "test"
 ) -> AlignedPredictions:
-    """The rows of split "test", one per item of `level`. Raises EvaluationError."""
+    """The rows of one split, one per item of `level`. Raises EvaluationError."""
     if kind not in KINDS or len(classes) < 2 or (kind == "binary" and len(classes) > 2):
         raise EvaluationError(f"kind '{kind}' with {len(classes)} classes: binary takes 2, multiclass 2 or more")
     if level not in UNITS:
@@ -42,9 +42,9 @@ def align(
         raise EvaluationError(f"aggregate '{aggregate}' must be mean or max")
     columns = [f"p{k}" for k in range(len(classes))]
     _check_table(predictions, columns)
-    test = predictions[predictions.split == "test"]
+    test = predictions[predictions.split == split]
     if test.empty:
-        raise EvaluationError("there are no predictions of split 'test'")
+        raise EvaluationError(f"there are no predictions of split '{split}'")
     _check_values(test, columns)
     if level != "image":
         test = _aggregated(test, columns, UNITS[level], aggregate, kind)

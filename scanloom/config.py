@@ -15,6 +15,7 @@ from scanloom import plugins, selection, view_choice
 from scanloom.arms import Finetuned, Frozen, Strict
 from scanloom.budget import Budget
 from scanloom.plugin_fields import Plugin, one_plugin, plugin_of
+from scanloom.search_settings import Search
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -496,6 +497,7 @@ class Study(Strict):
     evaluation: Evaluation = Evaluation()
     explanation: Explanation = Explanation()
     report: Report = Report()
+    studies: dict[Name, Search] = Field({}, description="searches over settings, by name; see docs/studies.md")
 
     @field_validator("fractions")
     @classmethod

@@ -45,8 +45,14 @@ def _rows(model: type[BaseModel], prefix: str = "") -> list[str]:
         meaning = meaning.replace("|", "\\|")
         rows.append(f"| {prefix}`{name}` | {meaning} | {_default(field)} |")
         for below in inner:
-            rows += _rows(below, f"{prefix}`{name}` › ")
+            rows += _rows(below, f"{prefix}`{name}` › {_kind(below)}")
     return rows
+
+
+def _kind(model: type[BaseModel]) -> str:
+    """`grid` › for a model that is one of several, told apart by its key `kind`."""
+    kinds = getattr(model.model_fields["kind"].annotation, "__args__", ()) if "kind" in model.model_fields else ()
+    return f"({kinds[0]}) " if len(kinds) == 1 else ""
 
 
 def _table(model: type[BaseModel]) -> str:

@@ -134,6 +134,16 @@ def is_explained(study: Study) -> bool:
     return study.arms.finetuned is not None
 
 
+def searches(study: Study) -> list[str]:
+    """Searches that consist of trials."""
+    return [name for name, search in study.studies.items() if search.kind != "resource_check"]
+
+
+def resource_checks(study: Study) -> list[str]:
+    """Searches that measure time and memory."""
+    return [name for name, search in study.studies.items() if search.kind == "resource_check"]
+
+
 def report_tables(study: Study) -> dict[str, str]:
     """What the report is made of: a short name -> its file. Names are `<thing>/<part>`."""
     tables = {}
@@ -158,6 +168,11 @@ def report_tables(study: Study) -> dict[str, str]:
         if is_explained(study):
             for part in ("cases.parquet", "cases.npz", "pointing.json"):
                 tables[f"{task}/explained/{part}"] = f"results/{task}/explained/{part}"
+    for search in searches(study):
+        for part in ("ranking.parquet", "curves.parquet"):
+            tables[f"studies/{search}/{part}"] = f"results/studies/{search}/{part}"
+    for search in resource_checks(study):
+        tables[f"studies/{search}/resources.parquet"] = f"results/studies/{search}/resources.parquet"
     return tables
 
 
@@ -188,6 +203,7 @@ def stamped(study: Study) -> list[str]:
     """Tables of the report that have a file beside them saying where they come from."""
     endings = ("catalogue.parquet", "splits.parquet", "leakage.parquet", "contact_sheet.npz", "views.npz")
     endings += ("history.parquet", "evaluation/metrics.parquet", "explained/cases.parquet", "reader_agreement.parquet")
+    endings += ("ranking.parquet", "resources.parquet")
     return [path for path in report_tables(study).values() if path.endswith(endings) or "/predictions/" in path]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scanloom import planning, plugins, selection
+from scanloom import planning, plugins, selection, studies
 from scanloom.config import ConfigError, DatasetFile, Study
 from scanloom.layout import layout_problem
 from scanloom.steps._masks import follows_image
@@ -31,6 +31,7 @@ def check(study: Study, datasets: dict[str, DatasetFile]) -> None:
     problems += _site_problems(study, datasets)
     problems += _method_problems(study, datasets)
     problems += _network_problems(study)
+    problems += _search_problems(study, datasets)
     problems += _mask_problems(study, datasets)
     problems += _view_problems(study)
     if problems:
@@ -146,6 +147,20 @@ def _view_problems(study: Study) -> list[str]:
                 Pipeline([view], (8,) * study.rank + (3,)).draw(0, 0, 0, np.zeros(1, np.uint64))
             except ValueError as error:
                 problems.append(f"views: {error}")
+    return problems
+
+
+def _search_problems(study: Study, datasets: dict[str, DatasetFile]) -> list[str]:
+    """What is wrong with the searches, and with the study as their trials change it; each problem once."""
+    problems = studies.problems(study)
+    if problems:
+        return problems
+    known = {*_method_problems(study, datasets), *_network_problems(study), *_view_problems(study)}
+    for name in planning.searches(study):
+        for label, trial in studies.trial_studies(study, name):
+            found = [*_method_problems(trial, datasets), *_network_problems(trial), *_view_problems(trial)]
+            problems += [f"studies.{name}, {label}: {problem}" for problem in found if problem not in known]
+            known.update(found)
     return problems
 
 

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +16,16 @@ from scanloom.checkpoints import step_of
 from scanloom.collapse import collapsing, lasting_collapse
 from scanloom.generation import SampleSheets, grid, scored
 from scanloom.lazy import keras
-from scanloom.method_batches import batches
+from scanloom.method_training import MethodTraining
 from scanloom.model_files import save_model
-from scanloom.optimizers import averages_of, begin_averages, copied, optimizer_of, players_of
+from scanloom.optimizers import averages_of, copied
 from scanloom.schedules import learning_rates
-from scanloom.stateless_random import keys_of
 from scanloom.stopping import stop_rule
 from scanloom.training import make_deterministic, remembered_jit, seconds_without_input, train_steps
-from scanloom.view_pipeline import Pipeline
 from scanloom.watch import Watch, projection_of
 
 __all__ = ["Budget", "pretrain"]
 
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 NAMED_ITEMS = 8
 PICTURED_IMAGES = 4
 PICTURES_EVERY = 10
@@ -62,51 +58,29 @@ def pretrain(
     _assert_allowed(shards.table, allowed_patients)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    plugin = plugins.load("methods", method)
-    checked = plugins.settings("methods", method, method_settings)
-    encoder_plugin = plugins.load("encoders", encoder)
-    encoder_checked = plugins.settings("encoders", encoder, encoder_settings)
-    image_shape = tuple(shards.image_spec["shape"])
-    rows, labels = _usable_rows(shards.table, checked.label if plugin.USES_LABELS else None)
-    keys = keys_of(shards.table["item_id"].iloc[rows])
-    if getattr(checked, "dataset_size", 0) is None:
-        checked = checked.model_copy(update={"dataset_size": len(rows)})
-    if len(rows) < budget.batch:
-        raise ValueError(f"a batch of {budget.batch} images is larger than the corpus ({len(rows)} usable images)")
-
-    def make_encoder(shape: tuple[int, ...] = image_shape):
-        if hasattr(plugin, "own_encoder"):
-            return plugin.own_encoder(checked, shape, seed)
-        return encoder_plugin.build(encoder_checked, shape, seed)
-
-    pipeline = Pipeline(views, image_shape)
-    watch = Watch(shards, rows, keys, pipeline, budget.monitors, budget.batch, seed)
+    training = MethodTraining(
+        shards,
+        method=method,
+        method_settings=method_settings,
+        encoder=encoder,
+        encoder_settings=encoder_settings,
+        views=views,
+        budget=budget,
+        seed=seed,
+    )
+    plugin, rows, image_shape = training.plugin, training.rows, training.image_shape
+    watch = Watch(shards, rows, training.keys, training.pipeline, budget.monitors, budget.batch, seed)
     about = {"jit": {"jit_compile": None, "graph_s": None, "xla_s": None}, "stopped": None, "kept_update": None}
-    if hasattr(plugin, "settle"):
-        checked = plugin.settle(checked, np.concatenate(watch.images), shards.image_spec)
+    training.settle(np.concatenate(watch.images))
     if plugin.TRAINS:
-        classes = None if labels is None else int(labels.max()) + 1
-        amounts = {"batch": budget.batch, "updates": budget.updates, "seed": seed}
-        batch_at = batches(shards, rows, keys, labels, plugin, checked, pipeline, **amounts)
-        # Methods that look at parts of an image train the encoder at the parts' size.
-        trained_shape = plugin.encoder_shape(checked, image_shape) if hasattr(plugin, "encoder_shape") else image_shape
-
-        def make_model(jit_compile: bool):
-            with _precision(budget.precision):
-                model = plugin.build(make_encoder(trained_shape), checked, pipeline, seed, classes)
-            for player in players_of(model):
-                player.compile(optimizer=_optimizer(player, budget), jit_compile=jit_compile)
-            if budget.ema_momentum is not None:
-                begin_averages(model)
-            return model
-
-        about["jit"] = remembered_jit(folder / "checkpoints", make_model, batch_at, budget.updates)
+        batch_at = training.batch_at()
+        about["jit"] = remembered_jit(folder / "checkpoints", training.model, batch_at, budget.updates)
         if not about["jit"]["jit_compile"]:
             make_deterministic()
-        model = make_model(about["jit"]["jit_compile"])
+        model = training.model(about["jit"]["jit_compile"])
         # What is watched and saved is another network where it has another size, precision, or averaged weights.
-        same = trained_shape == image_shape and budget.precision == "float32" and budget.ema_momentum is None
-        trained = model.encoder if same else make_encoder()
+        same = training.trained_shape == image_shape and budget.precision == "float32" and budget.ema_momentum is None
+        trained = model.encoder if same else training.encoder()
 
         def name_batch(step: int) -> str:
             items = shards.table["item_id"].iloc[rows[batch_at.positions(step)]]
@@ -120,7 +94,7 @@ def pretrain(
         decorrelates = getattr(plugin, "DECORRELATES", False)
         label = f"{method} on {len(rows)} images"
         generates = hasattr(plugin, "generator_of")
-        sheets = SampleSheets(plugin, checked, model, watch.images[0], seed, folder) if generates else None
+        sheets = SampleSheets(plugin, training.settings, model, watch.images[0], seed, folder) if generates else None
         history = _train(model, trained, head, batch_at, budget, watch, folder, label, name_batch, sheets, decorrelates)
         about |= _ending(history, budget, decorrelates) | {
             "kept_update": _keep(model, trained, budget, history, folder)
@@ -129,9 +103,9 @@ def pretrain(
             origins = shards.table[["patient_id", "item_id"]].iloc[rows[watch.chosen]]
             about["generation"] = scored(plugin, model, trained, watch.images, origins, seed, folder)
     else:
-        trained = make_encoder()
+        trained = training.encoder()
         if hasattr(plugin, "prepare"):
-            plugin.prepare(trained, checked)
+            plugin.prepare(trained, training.settings)
         row = {"step": 0, "loss": math.nan, "learning_rate": 0.0, "images_per_s": math.nan, "wait_share": 0.0}
         history = pd.DataFrame([row | watch.row(trained) | {"collapsing": False}])
     about |= {
@@ -146,32 +120,6 @@ def pretrain(
         "parameters": int(sum(np.prod(v.shape) for v in trained.trainable_variables)),
     }
     return _save(folder, trained, history, about)
-
-
-@contextmanager
-def _precision(name: str):
-    """Layers made inside compute in this precision; their weights are float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(POLICIES[name])
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def _optimizer(player, budget: Budget):
-    plugin = plugins.load("optimizers", budget.optimizer.name)
-    return optimizer_of(
-        player,
-        plugin,
-        plugin.Settings(**budget.optimizer.settings),
-        budget.weight_decay,
-        clip_norm=budget.clip_norm,
-        clip_value=budget.clip_value,
-        ema_momentum=budget.ema_momentum,
-        micro_batches=budget.accumulate,
-        scale_loss=budget.precision == "float16",
-    )
 
 
 def _train(
@@ -290,21 +238,6 @@ def _assert_allowed(table: pd.DataFrame, allowed: set[str]) -> None:
             f"{len(strangers)} patients of the shards are not in the corpus' list of allowed patients "
             f"(first: {strangers[0]}): pretraining would see validation or test patients"
         )
-
-
-def _usable_rows(table: pd.DataFrame, label: str | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Positions of the images a method can use, and their labels int32 (None where it uses none)."""
-    if label is None:
-        return np.arange(len(table)), None
-    if label not in table:
-        known = [c for c in table.columns if pd.api.types.is_float_dtype(table[c])]
-        raise ValueError(
-            f"the corpus has no label '{label}'. Known: {', '.join(known)}.{plugins.suggestion(label, known)}"
-        )
-    rows = np.flatnonzero(table[label].notna().to_numpy())
-    if not len(rows):
-        raise ValueError(f"no image of the corpus has a value of label '{label}'")
-    return rows, table[label].to_numpy()[rows].astype(np.int32)
 
 
 def _made(folder: Path) -> Path:

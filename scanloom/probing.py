@@ -78,7 +78,8 @@ def probe(
 def _fits(features: np.ndarray, table: pd.DataFrame, rows, task: Task, settings: Frozen) -> list[dict]:
     """One fit per penalty, strongest penalty first, each starting from the one before."""
     scaler = StandardScaler().fit(features[rows.train])
-    train, validation, test = (scaler.transform(features[r]) for r in (rows.train, rows.validation, rows.test))
+    train, validation = (scaler.transform(features[r]) for r in (rows.train, rows.validation))
+    test = scaler.transform(features[rows.test]) if len(rows.test) else []
     labels, validation_labels = labels_at(table, task, rows.train), labels_at(table, task, rows.validation)
     model = LogisticRegression(class_weight="balanced", max_iter=MAX_ITERATIONS, warm_start=True)
     fits = []

@@ -120,6 +120,11 @@ def higher_is_better(name: str) -> bool:
     return plugins.load("metrics", name).HIGHER_IS_BETTER
 
 
+def cut(text: str, length: int) -> str:
+    """The text, or as much of it as fits and an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def short(pseudonym: str) -> str:
     """The first eight digits of a pseudonym and the slice number: enough to find the case again."""
     series, _, index = str(pseudonym).partition("-")

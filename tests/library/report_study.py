@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import searched_study
 
 from scanloom import contact_sheet
 from scanloom.evaluation import evaluate
@@ -115,6 +116,9 @@ def build(root: Path, patients: int = 240, classes: tuple[str, ...] = CLASSES) -
         for fraction in FRACTIONS:
             chosen = part[(part.schedule == "finetuned") & (part.fraction == fraction)]
             put(f"bleed/predictions/{method}/finetuned-{fraction:g}.parquet", chosen, "finetune_classifier")
+    searches, searched = searched_study.made(Path(__file__).parents[2])
+    for name, table in searched.items():
+        put(name, table, None if name.endswith("curves.parquet") else "rank_trials")
     n_train = int((people.split == "train").sum())
     counts = [max(4, round(f * n_train)) for f in FRACTIONS]
     labelled = pd.DataFrame(
@@ -130,7 +134,8 @@ def build(root: Path, patients: int = 240, classes: tuple[str, ...] = CLASSES) -
     put("bleed/explained/cases.parquet", cases, "explain_task")
     put("bleed/explained/cases.npz", arrays)
     put("bleed/explained/pointing.json", pointing)
-    return StudyTables(files, config(), datasets(classes), _benchmarks(root, rng))
+    resolved = config() | {"studies": searches}
+    return StudyTables(files, resolved, datasets(classes), _benchmarks(root, rng))
 
 
 def _people(rng, patients: int) -> pd.DataFrame:

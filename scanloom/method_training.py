@@ -1,0 +1,159 @@
+"""A method, the images it learns from, its batches and its compiled models: what every training of it is made of.
+
+Pretraining puts monitors and checkpoints around it; learning-rate range tests and measurements of time and memory do
+not.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+
+from scanloom import plugins
+from scanloom.budget import Budget
+from scanloom.lazy import keras
+from scanloom.method_batches import batches
+from scanloom.optimizers import begin_averages, optimizer_of, players_of
+from scanloom.stateless_random import keys_of
+from scanloom.view_pipeline import Pipeline
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+class MethodTraining:
+    """`plugin` and its checked `settings`; `rows` of the shards' images it can use, their `keys` and `labels`.
+
+    shards, views, budget: as in `pretraining.pretrain`. Raises ValueError where there are too few images, or settings
+    that do not exist.
+    """
+
+    def __init__(
+        self,
+        shards,
+        *,
+        method: str,
+        method_settings: dict,
+        encoder: str,
+        encoder_settings: dict,
+        views,
+        budget: Budget,
+        seed: int,
+    ):
+        self.shards, self.budget, self.seed = shards, budget, seed
+        self.plugin = plugins.load("methods", method)
+        self.settings = plugins.settings("methods", method, method_settings)
+        self._encoder_plugin = plugins.load("encoders", encoder)
+        self._encoder_settings = plugins.settings("encoders", encoder, encoder_settings)
+        self.image_shape = tuple(shards.image_spec["shape"])
+        self.rows, self.labels = _usable_rows(shards.table, self.settings.label if self.plugin.USES_LABELS else None)
+        self.keys = keys_of(shards.table["item_id"].iloc[self.rows])
+        if getattr(self.settings, "dataset_size", 0) is None:
+            self.settings = self.settings.model_copy(update={"dataset_size": len(self.rows)})
+        if len(self.rows) < budget.batch:
+            raise ValueError(
+                f"a batch of {budget.batch} images is larger than the corpus ({len(self.rows)} usable images)"
+            )
+        self.pipeline = Pipeline(views, self.image_shape)
+
+    @property
+    def trained_shape(self) -> tuple[int, ...]:
+        """Shape of what the encoder is trained on: methods that look at parts of an image have another."""
+        if hasattr(self.plugin, "encoder_shape"):
+            return self.plugin.encoder_shape(self.settings, self.image_shape)
+        return self.image_shape
+
+    def settle(self, images: np.ndarray) -> None:
+        """Let the method compute settings from some stored images [n, *shape], where it wants to."""
+        if hasattr(self.plugin, "settle"):
+            self.settings = self.plugin.settle(self.settings, images, self.shards.image_spec)
+
+    def batch_at(self) -> Callable[[int], dict[str, np.ndarray]]:
+        """step -> batch dict, see `method_batches.batches`. To be called after `settle`."""
+        budget = self.budget
+        return batches(
+            self.shards,
+            self.rows,
+            self.keys,
+            self.labels,
+            self.plugin,
+            self.settings,
+            self.pipeline,
+            batch=budget.batch,
+            updates=budget.updates,
+            seed=self.seed,
+        )
+
+    def encoder(self, shape: tuple[int, ...] | None = None):
+        """An untrained encoder in float32 for images of this shape, by default of the corpus'."""
+        shape = self.image_shape if shape is None else shape
+        if hasattr(self.plugin, "own_encoder"):
+            return self.plugin.own_encoder(self.settings, shape, self.seed)
+        return self._encoder_plugin.build(self._encoder_settings, shape, self.seed)
+
+    def model(self, jit_compile: bool):
+        """The untrained model, compiled, with `.encoder`. To be called after `settle`."""
+        budget = self.budget
+        classes = None if self.labels is None else int(self.labels.max()) + 1
+        with precision(budget.precision):
+            network = self.encoder(self.trained_shape)
+            model = self.plugin.build(network, self.settings, self.pipeline, self.seed, classes)
+        for player in players_of(model):
+            player.compile(optimizer=_optimizer(player, budget), jit_compile=jit_compile)
+        if budget.ema_momentum is not None:
+            begin_averages(model)
+        return model
+
+
+def bare_training(shards, *, images_to_settle: int = 512, **what) -> tuple[object, Callable]:
+    """(compiled model, step -> batch dict) for short looks at single updates; what: arguments of `MethodTraining`.
+
+    Raises ValueError, also where the method does not train.
+    """
+    training = MethodTraining(shards, **what)
+    if not training.plugin.TRAINS:
+        raise ValueError(f"{what['method']} trains nothing before the labels come; choose a method that does")
+    training.settle(shards.images(training.rows[:images_to_settle]))
+    # XLA on JAX only, which knows nothing else: compiling costs more than so few updates.
+    return training.model(jit_compile=keras.backend.backend() == "jax"), training.batch_at()
+
+
+@contextmanager
+def precision(name: str):
+    """Layers made inside compute in this precision; their weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(POLICIES[name])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _optimizer(player, budget: Budget):
+    plugin = plugins.load("optimizers", budget.optimizer.name)
+    return optimizer_of(
+        player,
+        plugin,
+        plugin.Settings(**budget.optimizer.settings),
+        budget.weight_decay,
+        clip_norm=budget.clip_norm,
+        clip_value=budget.clip_value,
+        ema_momentum=budget.ema_momentum,
+        micro_batches=budget.accumulate,
+        scale_loss=budget.precision == "float16",
+    )
+
+
+def _usable_rows(table: pd.DataFrame, label: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Positions of the images a method can use, and their labels int32 (None where it uses none)."""
+    if label is None:
+        return np.arange(len(table)), None
+    if label not in table:
+        known = [c for c in table.columns if pd.api.types.is_float_dtype(table[c])]
+        raise ValueError(
+            f"the corpus has no label '{label}'. Known: {', '.join(known)}.{plugins.suggestion(label, known)}"
+        )
+    rows = np.flatnonzero(table[label].notna().to_numpy())
+    if not len(rows):
+        raise ValueError(f"no image of the corpus has a value of label '{label}'")
+    return rows, table[label].to_numpy()[rows].astype(np.int32)
