@@ -118,7 +118,11 @@ def rows_of(study: dict, folder: Path) -> list[dict]:
     )
     rows = []
     for method in study["pretraining"]["methods"]:
-        row = {"method": method, "knn": neighbours_accuracy(study, folder, method)}
+        row = {
+            "method": method,
+            "knn": neighbours_accuracy(study, folder, method),
+            "ended": ended(study, folder, method),
+        }
         for (schedule, fraction), part in metrics[(metrics["method"] == method) & (metrics["split"] == "test")].groupby(
             ["schedule", "fraction"]
         ):
@@ -129,6 +133,13 @@ def rows_of(study: dict, folder: Path) -> list[dict]:
             row[f"difference {schedule} {fraction:g}"] = part[["difference", "low", "high"]].iloc[0].tolist()
         rows.append(row)
     return rows
+
+
+def ended(study: dict, folder: Path, method: str) -> str:
+    """Why a pretraining ended before its last update; empty where it did not."""
+    [corpus] = study["corpora"]
+    stopped = json.loads((folder / f"results/{corpus}/pretrained/{method}/run.json").read_text())["stopped"]
+    return f"update {stopped['update']}: {stopped['why']}" if stopped else ""
 
 
 def parameters(folder: Path, study: dict) -> int:
@@ -195,6 +206,7 @@ def main() -> None:
             f"{about['date']}. Encoder of {parameters(folder, study) / 1e6:.2f} M parameters; pretraining of "
             f"{budget['updates']} updates of {budget['batch']} images; seeds {study['seeds']}."
         )
+        about["said"] += "".join(f" {row['method']} ended at {row['ended']}." for row in rows if row["ended"])
         about |= {"rows": rows, "table": table(study, rows)}
         (work / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
         print(f"{name}\n\n{about['table']}\n")

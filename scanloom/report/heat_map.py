@@ -29,7 +29,7 @@ def draw(
             else:
                 axes.fill_between(**area, facecolor="none", edgecolor=RULE, hatch="////")
             text = texts[row][column]
-            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=INK)
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=INK)
     axes.hlines(range(len(rows) + 1), 0, len(columns), color=RULE, lw=0.8)
     axes.vlines(range(len(columns) + 1), 0, len(rows), color=RULE, lw=0.8)
     tilted = max(map(len, columns), default=0) > 12

@@ -62,7 +62,7 @@ def _range_figure(name: str, tests: pd.DataFrame, curves: pd.DataFrame, source: 
         axes.set_xlabel("learning rate")
         axes.set_title("Loss while the learning rate rises")
         if len(shown) > 1:
-            axes.legend(loc="best", fontsize=7)
+            axes.legend(loc="best", fontsize=8)
 
     words = "; ".join(f"{row['name']} suggests {_rate(row.suggested)}" for _, row in shown.iterrows())
     return Figure(

@@ -20,7 +20,8 @@ import training_options
 import two_players
 import views_everywhere
 
-from scanloom import plugins, pretraining
+from scanloom import monitors, plugins
+from scanloom.intensity import to_unit
 
 METHODS = {name: plugins.load("methods", name) for name in plugins.names("methods")}
 TRAINING = [
@@ -130,6 +131,6 @@ def test_a_whole_pretraining_runs_with_jax_alone(jax_python, tmp_path):
     assert about["backend"] == "jax"
     assert about["jit"]["jit_compile"] is True
     loaded = keras.saving.load_model(tmp_path / "run" / "encoder.keras")
-    features = pretraining.monitor(loaded, [tiny_corpus.TinyCorpus().images(np.arange(16))])
-    assert features["rankme"] > 1
+    features = loaded.predict_on_batch(to_unit(tiny_corpus.TinyCorpus().images(np.arange(16))))
+    assert monitors.rankme(np.asarray(features)) > 1
     assert "jax" not in sys.modules

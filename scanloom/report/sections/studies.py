@@ -172,7 +172,7 @@ def _dots(name: str, done: pd.DataFrame, arms: list, metric: str, kind: str):
             axes.plot(shown[arm], places, "o", color=colour, label=arm)
             if scan and shown.number.iloc[0] == 1:
                 axes.axvline(shown[arm].iloc[0], color=colour, lw=0.9, ls=":")
-        axes.set_yticks(range(len(shown)), [wording.cut(text, 40) for text in shown.label], fontsize=7.5)
+        axes.set_yticks(range(len(shown)), [wording.cut(text, 40) for text in shown.label], fontsize=8)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.grid(True, axis="x")
@@ -216,7 +216,7 @@ def _curve_panel(name: str, curves: pd.DataFrame, shown: pd.DataFrame, column: s
             axes.plot(curve.step, curve[column], color=colour, lw=1.5, label=wording.cut(label, 34))
         axes.set_xlabel("updates")
         axes.set_title(title)
-        axes.legend(loc="best", fontsize=7)
+        axes.legend(loc="best", fontsize=8)
 
     ends = {row.number: curves[curves.number == row.number][column] for row in shown.itertuples()}
     words = "; ".join(
