@@ -12,6 +12,7 @@ const browser = await chromium.launch({ executablePath, args });
 const found = {};
 for (const [name, viewport] of Object.entries(widths)) {
   const tab = await browser.newPage({ viewport, colorScheme });
+  tab.setDefaultTimeout(180000);  // a busy machine takes longer than the default 30 s
   const errors = [], requests = [];
   tab.on('pageerror', error => errors.push(error.message));
   tab.on('console', message => { if (message.type() === 'error') errors.push(message.text()); });

@@ -47,7 +47,7 @@ def seen(request, browser, tmp_path_factory):
         build_report(report_study.build(root), None, page, root / "figures")
     pictures = tmp_path_factory.mktemp(request.param)
     command = ["node", str(HERE / "screenshot.mjs"), str(page), str(pictures), chromium, request.param]
-    shot = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180)
+    shot = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert shot.returncode == 0, shot.stderr[-2000:]
     return json.loads(shot.stdout), pictures
 
