@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +19,7 @@ import pandas as pd
 from scanloom import tfrecord_wire as wire
 from scanloom.atomic_files import whole_file
 from scanloom.identity import item_ids
+from scanloom.joined_writes import write_pieces
 from scanloom.records import FEATURES, FORMAT, LITTLE_ENDIAN, feature_list
 from scanloom.splits import SPLITS, assert_disjoint
 
@@ -69,8 +69,10 @@ def write_chunk(
         records = serialized_records(preprocessed, kept[kept["split"] == split], labels, dataset)
         with whole_file(Path(shards[split])) as file:
             hashed = _Hashed(file)
-            with _packer(hashed, compression) as packer:
-                count = write_records(packer, records)
+            if compression == "none":
+                count = write_records(file, map(hashed.passing, records))
+            else:
+                count = _pack_records(hashed, records, compression)
         name = os.path.relpath(shards[split], Path(manifest).parent)
         written[split] = {"file": name, "records": count, "bytes": hashed.size, "sha256": hashed.digest.hexdigest()}
     summary = {
@@ -110,13 +112,16 @@ def serialized_records(
         yield wire.framed("image", pixels[row].astype(image_type, copy=False), b"".join(entries))
 
 
-def write_records(file, records: Iterable[tuple[bytes, np.ndarray, bytes]]) -> int:
-    """Write the records to an open file; their number."""
+def write_records(file: BinaryIO, records: Iterable[tuple[bytes, np.ndarray, bytes]]) -> int:
+    """Write the records to an open file of the system; their number."""
     count = 0
-    for record in records:
-        for piece in record:
-            file.write(piece)
-        count += 1
+
+    def pieces() -> Iterator[bytes | np.ndarray]:
+        nonlocal count
+        for count, record in enumerate(records, 1):  # noqa: B007  counted for write_records
+            yield from record
+
+    write_pieces(file, pieces())
     return count
 
 
@@ -156,22 +161,32 @@ def _common(rows: np.ndarray) -> list[float] | None:
 
 
 class _Hashed:
-    """An open file whose bytes are counted and hashed as they are written."""
+    """The bytes of an open file, counted and hashed as they are written to it or pass on their way there."""
 
     def __init__(self, file: BinaryIO):
         self._file, self.size, self.digest = file, 0, hashlib.sha256()
 
     def write(self, piece) -> None:
         """Write bytes or a contiguous array."""
-        self.digest.update(piece)
-        self.size += memoryview(piece).nbytes
+        self.passing((piece,))
         self._file.write(piece)
 
+    def passing(self, pieces: tuple) -> tuple:
+        """The pieces, which somebody else will write."""
+        for piece in pieces:
+            self.digest.update(piece)
+            self.size += memoryview(piece).nbytes
+        return pieces
 
-def _packer(file: _Hashed, compression: str):
-    """A context manager: the file itself, or one that compresses what is written to it."""
-    if compression == "none":
-        return nullcontext(file)
-    if compression == "gzip":
-        return gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0)  # neither name nor time: the same bytes on every run
-    raise ValueError(f"compression must be none or gzip; got '{compression}'")
+
+def _pack_records(file: _Hashed, records: Iterable[tuple[bytes, np.ndarray, bytes]], compression: str) -> int:
+    """Write the records compressed; their number."""
+    if compression != "gzip":
+        raise ValueError(f"compression must be none or gzip; got '{compression}'")
+    count = 0
+    # Neither name nor time: the same bytes on every run.
+    with gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as packer:
+        for count, record in enumerate(records, 1):  # noqa: B007
+            for piece in record:
+                packer.write(piece)
+    return count

@@ -29,13 +29,15 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 
 from scanloom.readers._dicom_description import UNDEFINED, PixelDescription
+from scanloom.readers._dicom_open import quiet_pydicom
 
 ITEM, SEQUENCE_END = 0xE000FFFE, 0xE0DDFFFE  # (FFFE,E000) and (FFFE,E0DD) as one little-endian number
 _ITEM_HEAD = Struct("<II")
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 
 
-_END_MARKED = (*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes)
+_END_MARKED = frozenset(map(str, (*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes)))
+_WITHOUT_UNUSED_BITS = frozenset(map(str, (*uid.JPEG2000TransferSyntaxes, *uid.JPEGLSTransferSyntaxes)))
 _END_WITHIN = 16  # bytes: an end marker of two, and padding to an even length, which writers do in many ways
 
 
@@ -59,8 +61,9 @@ def stored_cells(described: PixelDescription, frames: list[int]) -> Iterator[np.
             _assert_has_end(encoded[index], described)
             cells = None if decode is None else _decoded(decode, encoded[index], described)
         if cells is None:
-            dataset = described.dataset() if dataset is None else dataset
-            cells = pixel_array(dataset, index=index, correct_unused_bits=described.samples > 1)
+            with quiet_pydicom():
+                dataset = described.dataset() if dataset is None else dataset
+                cells = pixel_array(dataset, index=index, correct_unused_bits=described.samples > 1)
         yield cells
 
 
@@ -76,7 +79,7 @@ def _decoded(decode: Callable, encoded, described: PixelDescription) -> np.ndarr
 
 def keeps_unused_bits(described: PixelDescription) -> bool:
     """Whether `stored_cells` may hold bits above BitsStored that mean nothing (PS3.5 8.1.1)."""
-    return described.syntax not in (*uid.JPEG2000TransferSyntaxes, *uid.JPEGLSTransferSyntaxes)
+    return described.syntax not in _WITHOUT_UNUSED_BITS
 
 
 def _decoder(described: PixelDescription) -> Callable | None:

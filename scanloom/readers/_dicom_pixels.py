@@ -4,7 +4,8 @@ Order matters. Padding is compared with the stored cells (PS3.3 C.7.5.1.1.2) bef
 wild hold padding values that do not fit BitsStored: clearing the unused bits first would turn them into tissue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -28,12 +29,14 @@ class Frames:
     """values: float32 `[frames, y, x]` or `[frames, y, x, 3]`; padding: bool `[frames, y, x]`, None where none is.
 
     unit: what a value means ("HU", "0-4095", "display", ...). spacing_mm: (y, x), NaN where not known.
+    stored: rows and columns before the step that was done while reading; None where none was.
     """
 
     values: np.ndarray
     padding: np.ndarray | None
     unit: str
     spacing_mm: tuple[float, float]
+    stored: tuple[int, int] | None = None
 
 
 def read_frames(path, frames: list[int], voi_lut: str = "ignore") -> Frames:
@@ -47,42 +50,52 @@ def read_files(
     *,
     with_padding: bool = True,
     part: tuple[slice, slice] = WHOLE,
+    of_slices: Callable[[tuple[int, int]], tuple[tuple[int, int], Callable] | None] | None = None,
 ) -> Frames:
     """Frames of files that show one thing, in the order given; unit and spacing are the first one's.
 
     with_padding: False leaves `padding` out (the values are the same), which is faster.
     part: the rows and columns that anybody will look at. In CT, where a pixel's value depends on no other pixel, the
     rest is left undefined, which saves its time.
+    of_slices: (rows, columns) -> (new rows and columns, function that fills a slice of that size from one as read), or
+    None; done to grey slices as they are read, while they are in the processor's cache. Not together with padding.
     voi_lut: "apply" gives values as the file wants them displayed (its VOI LUT, or its first window; PS3.3 C.11.2), in
     unit "display"; files that say nothing about that, and colours, are as with "ignore".
     Each file is read once. Raises OSError, ValueError, or what pydicom raises for pixels it cannot decode.
     """
     if voi_lut not in ("apply", "ignore"):
         raise ValueError(f"voi_lut must be 'apply' or 'ignore'; got {voi_lut!r}")
-    values = padding = unit = spacing = None
+    values = padding = unit = spacing = first = way = None
     number, count = 0, sum(len(frames) for _, frames in files)
-    with quiet_pydicom():
-        for path, frames in files:
-            described = describe(whole_file(path), whole_header=voi_lut == "apply")
-            grey = described.samples == 1 and described.photometric != "PALETTE COLOR"
-            shape = (described.rows, described.columns) if grey else (described.rows, described.columns, 3)
-            if described.modality != "CT":
-                part = WHOLE
-            if values is None:
-                values, spacing = np.empty((count, *shape), np.float32), _spacing(described, frames[0])
-            elif values.shape[1:] != shape:
-                raise ValueError(f"images of {shape} pixels among images of {values.shape[1:]}")
-            if with_padding and padding is None and _may_have_padding(described):
-                padding = np.zeros((count, *shape[:2]), bool)
+    for path, frames in files:
+        described = describe(whole_file(path), whole_header=voi_lut == "apply")
+        grey = described.samples == 1 and described.photometric != "PALETTE COLOR"
+        shape = (described.rows, described.columns) if grey else (described.rows, described.columns, 3)
+        if described.modality != "CT":
+            part = WHOLE
+        if first is None:
+            first, spacing = shape, _spacing(described, frames[0])
+            way = of_slices(shape) if of_slices and grey else None
+            size, fill = (shape, None) if way is None else way
+            values, as_read = np.empty((count, *size), np.float32), np.empty(shape, np.float32) if way else None
+        elif shape != first:
+            raise ValueError(f"images of {shape} pixels among images of {first}")
+        if with_padding and padding is None and _may_have_padding(described):
+            padding = np.zeros((count, *shape[:2]), bool)
+        with quiet_pydicom() if described.parsed is not None else nullcontext():
             for frame, cells in zip(frames, stored_cells(described, frames), strict=True):
+                out = values[number] if way is None else as_read
                 if grey:
                     mask = None if padding is None else padding[number][part]
-                    found = _grey(values[number][part], mask, cells[part], described, frame, voi_lut == "apply")
+                    found = _grey(out[part], mask, cells[part], described, frame, voi_lut == "apply")
                 else:
-                    found = _colour(values[number], cells, described)
+                    found = _colour(out, cells, described)
+                if way is not None:
+                    fill(as_read, values[number])
                 unit = found if unit is None else unit
                 number += 1
-    return Frames(values, padding if padding is not None and padding.any() else None, unit, spacing)
+    padding = padding if padding is not None and padding.any() else None
+    return Frames(values, padding, unit, spacing, None if way is None else first)
 
 
 def _may_have_padding(described: PixelDescription) -> bool:

@@ -13,13 +13,14 @@ import pandas as pd
 
 from scanloom.geometry import affine_on_grid, spacing_along, stack_affine
 from scanloom.readers._dicom_pixels import WHOLE, Frames, read_files
-from scanloom.readers._scan import located, private_errors
+from scanloom.readers._scan import errors_by_pseudonym, located, private_errors
 from scanloom.readers._stack_correction import correct_stack, needs_correction
-from scanloom.readers._volume import Volume
+from scanloom.readers._volume import EarlyStep, Volume
 
 ORIENTATION = [f"orientation_{i}" for i in range(6)]
 PLACE = [f"position_{i}" for i in range(3)]
 FILES_PER_BLOCK = 4  # slices: as fast as 8, with half the memory (benchmarks/memory.py)
+FILES_PER_SMALL_BLOCK = 16  # where a step makes slices smaller as they are read
 
 
 @private_errors
@@ -41,39 +42,51 @@ def read_blocks(
     settings,
     with_padding: bool = False,
     needed: Callable[[Volume], Sequence[slice]] | None = None,
+    first: EarlyStep | None = None,
 ) -> Iterator[Volume]:
     """The images of `rows` a few files at a time, in order, for steps that take slices one by one.
 
     Values, slice numbers, spacing and place in space are those of `read_series`; there is a padding mask only where
     asked for. needed: is asked which slices, rows and columns count, with a volume that has all but the values of the
     series; other slices do not come, other rows and columns are undefined. A series whose stack is to be corrected
-    comes as one block, whole.
+    comes as one block, whole. first: a step that is done to each slice as it is read; neither with_padding nor needed
+    goes with it.
     """
+    if first is not None and (with_padding or needed is not None):
+        raise ValueError("a step while reading goes neither with padding masks nor with parts of slices")
     stack = _Stack.of(rows)
     if stack.is_crooked(settings):
-        yield read_series(root, rows, settings)
+        series = read_series(root, rows, settings)
+        yield series if first is None else first.apply(series)
         return
-    numbers, images, about = rows.slice_index.to_numpy(np.int64), _images(root, located(rows)), rows.iloc[:1]
+    numbers, images = rows.slice_index.to_numpy(np.int64), _images(root, located(rows))
+    while_reading = {"with_padding": with_padding, "of_slices": first and first.of_slices}
 
     def read(block: slice, part: tuple[slice, slice] = WHOLE) -> Frames:
-        def reading(*_) -> Frames:
-            return read_files(_runs(images[block]), settings.voi_lut, with_padding=with_padding, part=part)
-
-        return private_errors(reading)(root, about, settings)
+        with errors_by_pseudonym(rows):
+            return read_files(_runs(images[block]), settings.voi_lut, part=part, **while_reading)
 
     affine, z, *part = None, slice(0, len(rows)), *WHOLE
     if needed is not None:
         middle = len(rows) // 2
-        first = read(slice(middle, middle + 1))
-        affine = stack.affine(first.spacing_mm)
-        shape = (len(rows), *first.values.shape[1:])
+        one = read(slice(middle, middle + 1))
+        affine = stack.affine(one.spacing_mm)
+        shape = (len(rows), *one.values.shape[1:])
         values = np.broadcast_to(np.float32(0), shape)
-        z, *part = needed(_volume(replace(first, values=values, padding=None), stack, numbers, affine))
-    for block in _blocks(images, z):
+        z, *part = needed(_volume(replace(one, values=values, padding=None), stack, numbers, affine))
+    for block in _blocks(images, z, FILES_PER_BLOCK if first is None else FILES_PER_SMALL_BLOCK):
         frames = read(block, tuple(part))
         if block.start == z.start and needed is None:
             affine = stack.affine(frames.spacing_mm)
-        yield _volume(frames, stack, numbers[block], affine_on_grid(affine, (block.start, 0, 0), (1, 1, 1)))
+        here = affine_on_grid(affine, (block.start, 0, 0), (1, 1, 1))
+        if first is None:
+            yield _volume(frames, stack, numbers[block], here)
+        elif frames.stored is None:
+            yield first.apply(_volume(frames, stack, numbers[block], here))
+        else:
+            as_read = np.broadcast_to(np.float32(0), (len(frames.values), *frames.stored))
+            unchanged = _volume(replace(frames, values=as_read), stack, numbers[block], here)
+            yield first.placed(unchanged, frames.values)
 
 
 def _images(root: Path, rows: pd.DataFrame) -> list[tuple[str, int]]:
@@ -96,10 +109,10 @@ def _runs(images: list[tuple[str, int]]) -> list[tuple[str, list[int]]]:
     return [(path, [frame for _, frame in run]) for path, run in groupby(images, key=itemgetter(0))]
 
 
-def _blocks(images: list[tuple[str, int]], z: slice) -> Iterator[slice]:
-    """The slices `z` in runs of FILES_PER_BLOCK files; all frames of one file stand together."""
+def _blocks(images: list[tuple[str, int]], z: slice, files: int) -> Iterator[slice]:
+    """The slices `z` in runs of so many files; all frames of one file stand together."""
     new = [n for n in range(z.start, z.stop) if n == z.start or images[n][0] != images[n - 1][0]]
-    starts = new[::FILES_PER_BLOCK]
+    starts = new[::files]
     for start, stop in zip(starts, [*starts[1:], z.stop], strict=True):
         yield slice(start, stop)
 

@@ -44,7 +44,10 @@ _PRIVATE = _OVERLAY - 1
 
 
 class Wanted(NamedTuple):
-    """An attribute to find: the name it gets, its value representation; `reads` False: its mere presence is a doubt."""
+    """An attribute to find: the name it gets, its value representation; `reads` False: its mere presence is a doubt.
+
+    Where `vr` lists several ("US SS"), the one that is written stands behind the name ("PixelPaddingValue SS").
+    """
 
     name: str
     vr: bytes
@@ -102,7 +105,15 @@ class _Run(NamedTuple):
     check: _Check | None
 
 
-# Runs by the first eight bytes of their first element, of group 2, of files with and without written VR.
+class Runs(NamedTuple):
+    """Runs by the first eight bytes of their first element, of group 2, of files with and without written VR."""
+
+    meta: dict[bytes, _Run]
+    explicit: dict[bytes, _Run]
+    implicit: dict[bytes, _Run]
+
+
+# Of `walk`.
 _meta_runs: dict[bytes, _Run] = {}
 _explicit_runs: dict[bytes, _Run] = {}
 _implicit_runs: dict[bytes, _Run] = {}
@@ -117,11 +128,22 @@ def walk(path: str, wanted: dict[int, Wanted], syntaxes: dict[bytes, tuple[str, 
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return _walk(descriptor, os.fstat(descriptor).st_size, wanted, syntaxes)
+        reader = _Reader(descriptor, os.fstat(descriptor).st_size, wanted)
+        return _walk(reader, Runs(_meta_runs, _explicit_runs, _implicit_runs), syntaxes)
     except (_Doubt, struct.error):
         return None
     finally:
         os.close(descriptor)
+
+
+def walk_bytes(
+    data: bytes, wanted: dict[int, Wanted], syntaxes: dict[bytes, tuple[str, bool]], runs: Runs
+) -> Walked | None:
+    """`walk` through a file that is in memory. runs: of this table of wanted elements, remembered by the caller."""
+    try:
+        return _walk(_WholeFile(data, wanted), runs, syntaxes)
+    except (_Doubt, struct.error):
+        return None
 
 
 @lru_cache
@@ -148,12 +170,26 @@ class _Reader:
         self.buffer = os.pread(self.descriptor, max(length, WINDOW), self.base)
 
 
-def _walk(descriptor: int, size: int, wanted, syntaxes) -> Walked | None:
-    reader = _Reader(descriptor, size, wanted)
+class _WholeFile(_Reader):
+    """The same for a file in memory."""
+
+    def __init__(self, data: bytes, wanted: dict[int, Wanted]):
+        self.buffer, self.size, self.wanted = data, len(data), wanted
+        self.base, self.at, self.last, self.tally = 0, 0, -1, 0
+        self.names, self.values = [], []
+
+    def move(self, length: int) -> None:
+        """There is no more to read; `at` begins at 0 again, as everybody expects."""
+        self.buffer = self.buffer[self.at :]
+        self.base += self.at
+        self.at = 0
+
+
+def _walk(reader: _Reader, runs: Runs, syntaxes) -> Walked | None:
     if not reader.buffer.startswith(START, 128):
         return None
     reader.at = 132
-    if not _elements(reader, _meta_runs, False, _is_behind_meta) or "TransferSyntaxUID" not in reader.names:
+    if not _elements(reader, runs.meta, False, _is_behind_meta) or "TransferSyntaxUID" not in reader.names:
         return None
     raw_syntax = reader.values[reader.names.index("TransferSyntaxUID")].rstrip(b" \0")
     if raw_syntax not in syntaxes:
@@ -162,10 +198,10 @@ def _walk(descriptor: int, size: int, wanted, syntaxes) -> Walked | None:
     vr = reader.buffer[reader.at + 4 : reader.at + 6]
     if implicit and vr.isalpha() and vr.isupper():
         return None  # it looks like a value representation: pydicom decides
-    at_pixels = _elements(reader, _implicit_runs if implicit else _explicit_runs, implicit, _is_pixels)
+    at_pixels = _elements(reader, runs.implicit if implicit else runs.explicit, implicit, _is_pixels)
     pixels = _pixels(reader, implicit) if at_pixels else None
     values = dict(zip(reader.names, reader.values, strict=True))
-    return Walked(values, syntax, pixels, size, reader.tally & _PRIVATE, reader.tally // _OVERLAY)
+    return Walked(values, syntax, pixels, reader.size, reader.tally & _PRIVATE, reader.tally // _OVERLAY)
 
 
 def _is_behind_meta(head: bytes) -> bool:
@@ -290,15 +326,18 @@ def _pass_element(reader: _Reader, runs: dict[bytes, _Run], implicit: bool) -> _
         element = None
     else:
         head = reader.buffer[reader.at : value_at]
-        element = _Element(tag, head, length, wanted.name if wanted else None)
+        name = wanted.name if wanted else None
         if wanted:
-            if not wanted.reads or vr not in (None, wanted.vr) or length > LONGEST_VALUE:
+            if not wanted.reads or (vr is not None and vr not in wanted.vr.split()) or length > LONGEST_VALUE:
                 raise _Doubt
+            if vr is not None and vr != wanted.vr:
+                name += " " + vr.decode()
             if value_at + length > len(reader.buffer):
                 reader.move(len(head) + length)
                 value_at = len(head)
-            reader.names.append(wanted.name)
+            reader.names.append(name)
             reader.values.append(reader.buffer[value_at : value_at + length])
+        element = _Element(tag, head, length, name)
         reader.at = value_at + length
         if reader.base + reader.at > reader.size:
             raise _Doubt

@@ -7,8 +7,9 @@ A reader plug-in has `Settings` and three functions:
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import wraps
@@ -121,16 +122,23 @@ def private_errors(read_series: Callable) -> Callable:
 
     @wraps(read_series)
     def read(root, rows: pd.DataFrame, settings):
-        try:
+        with errors_by_pseudonym(rows):
             return read_series(root, located(rows), settings)
-        except Exception as error:
-            series = rows.series_id.iloc[0] if "series_id" in rows else "(not catalogued)"
-            raise ReadError(
-                f"series {series} cannot be read ({type(error).__name__}): its files are listed in the dataset's"
-                " files.parquet below private/. If they changed since, run the catalogue rule again"
-            ) from None
 
     return read
+
+
+@contextmanager
+def errors_by_pseudonym(rows: pd.DataFrame) -> Iterator[None]:
+    """Errors of reading the series of these rows as `private_errors` has them."""
+    try:
+        yield
+    except Exception as error:
+        series = rows.series_id.iloc[0] if "series_id" in rows else "(not catalogued)"
+        raise ReadError(
+            f"series {series} cannot be read ({type(error).__name__}): its files are listed in the dataset's"
+            " files.parquet below private/. If they changed since, run the catalogue rule again"
+        ) from None
 
 
 def located(rows: pd.DataFrame) -> pd.DataFrame:

@@ -54,9 +54,11 @@ def needs_correction(
     orientation: np.ndarray, position: np.ndarray, position_mm: np.ndarray, settings: StackChoices
 ) -> bool:
     """Whether `correct_stack` would change a volume whose slices lie like that."""
-    lean = np.degrees(np.arctan(np.abs(shear_of(orientation, position)))).max()
-    tilted = settings.gantry_tilt == "correct" and lean > TILT_TOLERANCE_DEG
-    return bool(tilted or (settings.unequal_spacing == "resample" and _is_unequal(position_mm)))
+    if settings.gantry_tilt == "correct":
+        lean = np.degrees(np.arctan(np.abs(shear_of(orientation, position)))).max()
+        if lean > TILT_TOLERANCE_DEG:
+            return True
+    return settings.unequal_spacing == "resample" and _is_unequal(position_mm)
 
 
 def _is_unequal(position_mm: np.ndarray) -> bool:

@@ -1,6 +1,8 @@
 """What every reader gives and every preprocessing step takes and gives: one series in physical units."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,3 +65,16 @@ class Volume:
     def with_channels(self) -> np.ndarray:
         """The values as `[z, y, x, c]`, whether or not there was a channel axis."""
         return self.values if self.values.ndim == 4 else self.values[..., np.newaxis]
+
+
+class EarlyStep(NamedTuple):
+    """A step that a reader may do to slices one by one, each while it is in the processor's cache.
+
+    of_slices: (rows, columns) of a grey slice -> (new rows and columns, function that fills a float32 slice of that
+    size, its second argument, from one as read, its first); None where `apply` is to do it. placed: (volume, values)
+    -> the volume of these slices on their new grid; of the given volume all but the values counts.
+    """
+
+    apply: Callable[[Volume], Volume]
+    of_slices: Callable[[tuple[int, int]], tuple[tuple[int, int], Callable[[np.ndarray, np.ndarray], None]] | None]
+    placed: Callable[[Volume, np.ndarray], Volume]

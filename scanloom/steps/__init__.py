@@ -11,4 +11,7 @@ A step that moves pixels to where the image's content says (crop_to_foreground) 
 A step that can make a part of its result for less has `apply_part(volume, settings, kept)`, one that keeps only part of
 what it is given `kept(volume, shape, settings)`: where the first comes right before the second, pixels that would be
 cut off are never made.
+
+A first step that treats grey slices one by one may have `of_slices(shape, settings)` and `placed(volume, values,
+settings)` (readers._volume.EarlyStep): a reader then does it to each slice as it reads it.
 """

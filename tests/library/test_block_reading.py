@@ -31,7 +31,7 @@ def one_by_one(volume, steps):
 def in_blocks(volume, size=3):
     """`read_blocks` of a reader: what was said not to be needed is left out, or not a number."""
 
-    def read_blocks(rows, with_padding=False, needed=None):
+    def read_blocks(rows, with_padding=False, needed=None, first=None):
         z, *part = slice(0, volume.slices), slice(None), slice(None)
         if needed is not None:
             z, *part = needed(replace(volume, values=np.broadcast_to(np.float32(0), volume.values.shape)))
@@ -40,13 +40,14 @@ def in_blocks(volume, size=3):
         for start in range(z.start, z.stop, size):
             block = slice(start, min(start + size, z.stop))
             mask = volume.padding_mask[block] if with_padding else None
-            yield replace(
+            part = replace(
                 volume,
                 values=values[block],
                 padding_mask=mask,
                 slice_index=volume.slice_index[block],
                 affine_lps=affine_on_grid(volume.affine_lps, (start, 0, 0), (1, 1, 1)),
             )
+            yield part if first is None else first.apply(part)
 
     return read_blocks
 

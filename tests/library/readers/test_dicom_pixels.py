@@ -79,7 +79,7 @@ def assert_same_descriptions(files: list[Path]) -> int:
             continue
         walked += 1
         assert theirs is not None, f"{file.name} is no picture to pydicom"
-        for name in set(description.PixelDescription.__dataclass_fields__) - {"file", "parsed", "pixels"}:
+        for name in set(description.PixelDescription._fields) - {"file", "parsed", "pixels"}:
             assert repr(getattr(ours, name)) == repr(getattr(theirs, name)), (file.name, name)
         assert ours.pixels[: len(theirs.pixels)] == theirs.pixels, file.name
     return walked
@@ -91,6 +91,24 @@ def test_the_walk_describes_bundled_files_as_pydicom_does():
 
 def test_the_walk_describes_real_files_as_pydicom_does(shared_data):
     assert assert_same_descriptions(real_files(shared_data)) >= 100
+
+
+def test_files_of_one_layout_keep_their_own_values():
+    """What the walk remembers of a file is where elements stand; what they say is read from each."""
+    for slope, padding, rows in [(1, -5, 3), (2, -5, 3), (1, 7, 3), (1, -5, 2), (2, 7, 3)]:
+        cells = np.full((rows, 4), 7, np.int16)
+        file = encoded(cells, ExplicitVRLittleEndian, RescaleSlope=slope, PixelPaddingValue=padding)
+        walked = description._walked(file)
+        assert (walked.rows, walked.slope, walked.padding) == (rows, slope, (padding, padding))
+        assert bytes(walked.pixels[: cells.nbytes]) == cells.tobytes()
+        assert walked.file is file
+
+
+def test_a_description_shows_nothing_of_the_file():
+    file = encoded(np.full((3, 4), 7, np.int16), ExplicitVRLittleEndian, PatientName="Quince^Peter")
+    for described in (description.describe(file), description.describe(file, whole_header=True)):
+        assert "3 x 4" in repr(described)
+        assert "Quince" not in repr(described)
 
 
 @given(st.data())

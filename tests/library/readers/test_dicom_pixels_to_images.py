@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from scanloom.preprocessing import preprocess_chunk
+from scanloom.preprocessing import early_step, preprocess_chunk
 from scanloom.readers import dicom
 from scanloom.steps.hu_window import bounds_hu
 
@@ -73,6 +73,22 @@ def test_a_few_slices_at_a_time_make_the_same_images(head, steps, dtype):
     assert len(blocks["images"]) == 19
     for name, array in whole.items():
         np.testing.assert_array_equal(blocks[name], array)
+
+
+def test_a_step_done_while_reading_leaves_what_it_cannot_do_to_apply(head):
+    """Neither shrinking nor growing: the step has no way for single slices, `apply` does the blocks."""
+    odd = {"name": "resize", "settings": {"size_px": [40, 12]}}
+    blocks, whole = images(head, [odd, WINDOW], "uint8"), images(head, [odd, WINDOW], "uint8", in_blocks=False)
+    np.testing.assert_array_equal(blocks["images"], whole["images"])
+
+
+def test_a_step_while_reading_goes_without_padding_masks_and_parts(head):
+    step = early_step(RESIZE)
+    (block, *_) = dicom.read_blocks(head.root, head.rows, head.settings, False, None, step)
+    assert block.values.shape[1:] == (16, 12)
+    for choices in ((True, None), (False, lambda volume: pytest.fail("asked for a part"))):
+        with pytest.raises(ValueError, match="neither with padding masks nor with parts"):
+            next(dicom.read_blocks(head.root, head.rows, head.settings, *choices, step))
 
 
 def formula(head, windows_first: bool, largest: int) -> np.ndarray:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -34,6 +36,31 @@ def test_slices_resized_by_opencv_equal_the_matrices_of_all_axes(before, after, 
     expected = regrid(volume, [2, *after], steps)
     np.testing.assert_allclose(out.values, expected.values, atol=2e-3)
     assert out.spacing_mm == expected.spacing_mm
+
+
+@given(st.tuples(*[st.integers(1, 40)] * 2), st.tuples(*[st.integers(1, 40)] * 2))
+def test_slices_resized_one_by_one_as_they_are_read_make_the_same_volume(before, after):
+    values = np.random.default_rng(1).normal(0, 100, (2, *before)).astype(np.float32)
+    affine = np.array([[0, 0, 0.9, -20], [0, 0.8, 0, 30], [5, 0, 0, 100], [0, 0, 0, 1.0]])
+    volume = Volume(values, "HU", (5.0, 0.8, 0.9), slice_index=np.array([4, 5]), affine_lps=affine)
+    settings = resize.Settings(size_px=after)
+    way = resize.of_slices(before, settings)
+    if way is None:
+        assert before == after or (before[0] > after[0]) != (before[1] > after[1])
+        return
+    size, fill = way
+    made = np.full((2, *size), np.nan, np.float32)
+    for plane, out in zip(values, made, strict=True):
+        fill(plane, out)
+    empty = replace(volume, values=np.broadcast_to(np.float32(0), values.shape))
+    found, expected = resize.placed(empty, made, settings), resize.apply(volume, settings)
+    np.testing.assert_array_equal(found.values, expected.values)
+    np.testing.assert_array_equal(found.affine_lps, expected.affine_lps)
+    assert (found.spacing_mm, found.slice_index.tolist()) == (expected.spacing_mm, [4, 5])
+
+
+def test_sizes_of_whole_volumes_are_not_done_slice_by_slice():
+    assert resize.of_slices((8, 8), resize.Settings(size_px=[4, 4, 4])) is None
 
 
 def test_three_numbers_change_the_slices_too():
