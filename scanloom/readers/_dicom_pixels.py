@@ -267,8 +267,8 @@ def _rescale_into(
         np.copyto(out, _looked_up(stored, table[0], described)[0])
     elif whole and 0 < slope < 200 and abs(intercept) < 2**21:
         # Whole numbers that float32 holds exactly: light passes give what float64 would, on two bytes while possible.
-        if lowest is not None and ((lowest - intercept) / slope).is_integer():
-            limit = (lowest - intercept) / slope
+        limit = np.nan if lowest is None else (lowest - intercept) / slope
+        if limit.is_integer() and limit <= np.iinfo(stored.dtype).max:
             stored = cv2.max(stored, limit) if limit > np.iinfo(stored.dtype).min else stored
             lowest = None
         np.copyto(out, stored)

@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -378,6 +378,7 @@ def test_values_of_real_files_equal_pydicoms(shared_data):
     assert assert_same_values(real_files(shared_data)) >= 100
 
 
+@example("i2", 1.0, -33792.0, -1024.0)  # the lowest value is above all that can be stored
 @given(
     st.sampled_from(["u1", "u2", "i2", "i4"]),
     st.one_of(st.floats(-5, 5), st.integers(-3, 300).map(float)),
