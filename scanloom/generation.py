@@ -52,6 +52,9 @@ class SampleSheets:
         board: a tensorboardX SummaryWriter. active_units: latent numbers that depend on the image, in this batch.
         """
         shown, codes = self.pictures()
+        if not all(np.isfinite(images).all() for images in shown.values()):
+            # The training finds out next, and goes back to where the weights were finite.
+            return {"active_units": np.nan} if codes else {}
         grids = {name: grid(images) for name, images in shown.items()}
         sheet = side_by_side(list(grids.values()))
         with whole_file(self._folder / f"{step:08d}.png") as file:

@@ -110,6 +110,15 @@ def test_every_interval_leaves_a_picture_the_latest_arrays_and_a_tensorboard_ent
     assert images["samples/generated", 100] == png_of(grid(made))
 
 
+def test_weights_that_are_not_finite_leave_no_sheet_and_no_error(tmp_path):
+    lost = generator(np.nan)
+    codes = {"codes": lambda real: (np.full((len(real), 4), np.nan),) * 2}
+    real = np.zeros((4, *SHAPE), np.uint8)
+    assert np.isnan(SampleSheets(Showing(lost, **codes), real, 3, tmp_path)(None, 50)["active_units"])
+    assert SampleSheets(Showing(lost), real, 3, tmp_path)(None, 50) == {}
+    assert not list(tmp_path.iterdir())
+
+
 def _board_entries(folder):
     """{(tag, step): PNG} and {(tag, step): histogram} of TensorBoard's logs, read by TensorFlow."""
     tf = pytest.importorskip("tensorflow")
