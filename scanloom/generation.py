@@ -13,7 +13,7 @@ from scanloom.atomic_files import whole_file
 from scanloom.board import add_image
 from scanloom.generative_metrics import NEIGHBOURS, fid, kid, memorised, precision_recall
 from scanloom.intensity import to_unit
-from scanloom.latent_space import TRAVERSAL, active_units, described, kl_per_dimension, traversal
+from scanloom.latent_space import TRAVERSAL, active_units, dearest, described, kl_per_dimension, traversal
 from scanloom.methods._latent import normals
 from scanloom.model_files import save_model
 from scanloom.png import png_of
@@ -23,6 +23,7 @@ from scanloom.stateless_random import uniform
 SHOWN = 36
 REPORTED, REPORTED_PX = 8, 128
 """Pictures of a kind, and traversed latent numbers, that the report shows; their longest side."""
+TRAVERSED_PX = 256
 NEAREST_SHOWN = 8
 LARGEST_GRID_PX = 768
 BINS = 64
@@ -87,15 +88,17 @@ class SampleSheets:
         """(what run.json has to say of the images' codes, see `latent_space.described`; the traversal's arrays).
 
         images: stored integers, batches of one size; the code of the first image is traversed. Written:
-        samples/traversal.png and .npz, TensorBoard's samples/traversal. Arrays: "images" uint8 [rows, steps, *spatial,
-        channels], "values" [steps], "numbers" and "kl" [rows], of the latent numbers that cost most first.
+        samples/traversal.png and .npz, TensorBoard's samples/traversal. Arrays: "images" [rows, steps, height, width,
+        1 or 3], see `flat`, "values" [steps], "numbers" and "kl" [rows], of the latent numbers that cost most first.
         """
         pairs = [self._showing.codes(to_unit(part)) for part in images]
         mean, log_variance = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         kl = kl_per_dimension(mean, log_variance)
-        numbers, rows = traversal(self._showing.generator, mean[0], kl)
-        arrays = {"images": _bytes(rows), "values": TRAVERSAL, "numbers": numbers, "kl": kl[numbers]}
-        sheet = grid(rows.reshape(-1, *rows.shape[2:]), columns=len(TRAVERSAL))
+        numbers = dearest(kl)
+        # Flat at once: volumes of all rows would be gigabytes.
+        rows = [flat(row, TRAVERSED_PX) for row in traversal(self._showing.generator, mean[0], numbers)]
+        arrays = {"images": np.stack(rows), "values": TRAVERSAL, "numbers": numbers, "kl": kl[numbers]}
+        sheet = grid(np.concatenate(rows), columns=len(TRAVERSAL))
         with whole_file(self._folder / "traversal.png") as file:
             file.write(png_of(sheet))
         with whole_file(self._folder / "traversal.npz") as file:
@@ -107,8 +110,8 @@ class SampleSheets:
 def write_for_report(path: Path, step: int, shown: dict[str, np.ndarray], traversed: dict[str, np.ndarray]) -> None:
     """The first few pictures of each name, small, and of the traversal the first rows; `step` alone where none is made.
 
-    uint8 [n, rows, columns, 1 or 3] under their names, of volumes the middle slice; traversal [n, steps, rows,
-    columns, 1 or 3], traversal_values [steps], traversal_numbers and traversal_kl [n].
+    uint8 [n, height, width, 1 or 3] under their names, see `flat`; traversal [n, steps, height, width, 1 or 3],
+    traversal_values [steps], traversal_numbers and traversal_kl [n].
     """
     arrays = {name: flat(images[:REPORTED], REPORTED_PX) for name, images in shown.items()}
     if traversed:
@@ -163,11 +166,7 @@ def scored(showing: Showing, encoder, images: list[np.ndarray], origins: pd.Data
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """uint8 pixels of images float [n, *spatial, channels] in [0, 1] as tiles, of a square unless columns are given.
-
-    Of volumes the middle slice is shown; three channels are colours, of another number the first is shown. Images too
-    large for the sheet are thinned out.
-    """
+    """uint8 pixels of images [n, *spatial, channels], see `flat`, as tiles, of a square unless columns are given."""
     columns = columns or int(np.ceil(np.sqrt(len(images))))
     pixels = flat(images, LARGEST_GRID_PX // columns)
     rows = -(-len(pixels) // columns)
@@ -179,7 +178,7 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
 
 
 def flat(images: np.ndarray, largest_px: int) -> np.ndarray:
-    """uint8 [n, rows, columns, 1 or 3] of images [n, *spatial, channels], float in [0, 1] or uint8.
+    """uint8 [n, height, width, 1 or 3] of images [n, *spatial, channels], float in [0, 1] or uint8.
 
     Of volumes the middle slice; three channels are colours, of another number the first. Every so many pixels are
     taken, so that the longest side is `largest_px` at most.

@@ -1,5 +1,7 @@
 """What a latent space holds: what each number costs, which of them say anything, what an image becomes along each."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 ACTIVE_VARIANCE = 0.01
@@ -32,15 +34,17 @@ def described(mean: np.ndarray, log_variance: np.ndarray) -> dict:
     return {"images": len(mean), "kl": [float(value) for value in kl], "active_units": active_units(mean)}
 
 
-def traversal(generator, code: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(latent numbers by falling kl, int [rows]; float32 images [rows, steps, *spatial, channels]).
+def dearest(kl: np.ndarray) -> np.ndarray:
+    """The latent numbers that are traversed, int [rows]: by falling kl."""
+    return np.argsort(-np.asarray(kl), kind="stable")[:LARGEST_ROWS]
 
-    In each row one number of the code [latent] takes the values of TRAVERSAL, while the others stay as they are.
+
+def traversal(generator, code: np.ndarray, numbers: np.ndarray) -> Iterator[np.ndarray]:
+    """For each of the latent numbers, float32 images [steps, *spatial, channels].
+
+    This number of the code [latent] takes the values of TRAVERSAL, while the others stay as they are.
     """
-    dimensions = np.argsort(-np.asarray(kl), kind="stable")[:LARGEST_ROWS]
-    rows = []
-    for dimension in dimensions:
+    for number in numbers:
         codes = np.repeat(np.asarray(code, np.float32)[None], len(TRAVERSAL), axis=0)
-        codes[:, dimension] = TRAVERSAL
-        rows.append(np.asarray(generator.predict_on_batch(codes), np.float32))
-    return dimensions, np.stack(rows)
+        codes[:, number] = TRAVERSAL
+        yield np.asarray(generator.predict_on_batch(codes), np.float32)

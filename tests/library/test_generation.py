@@ -119,6 +119,26 @@ def test_weights_that_are_not_finite_leave_no_sheet_and_no_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_volumes_are_traversed_in_their_middle_slices(tmp_path):
+    from tensorboardX import SummaryWriter
+
+    noise = keras.Input((3,))
+    volumes = keras.layers.Reshape((2, 3, 3, 1))(keras.layers.Dense(18, activation="sigmoid")(noise))
+    network = keras.Model(noise, volumes)
+    mean = RNG.normal(size=(4, 3)).astype(np.float32)
+    showing = Showing(network, codes=lambda real: (mean, np.zeros_like(mean)))
+    parts = [np.zeros((4, 2, 3, 3, 1), np.uint16)] * 2
+    with SummaryWriter(str(tmp_path / "board")) as board:
+        about, arrays = SampleSheets(showing, parts[0], 3, tmp_path).explored(parts, board, 9)
+    assert about["images"] == 8
+    assert arrays["images"].shape == (3, 9, 3, 3, 1)
+    cheapest = np.tile(mean[0], (9, 1))
+    cheapest[:, np.argmin(np.square(mean).mean(axis=0))] = np.arange(-2, 2.5, 0.5)
+    assert np.abs(arrays["images"][-1] - 255 * network.predict_on_batch(cheapest)[:, 1]).max() < 1
+    sheet = np.asarray(Image.open(tmp_path / "samples" / "traversal.png"))
+    assert np.array_equal(sheet, grid(arrays["images"].reshape(27, 3, 3, 1), 9))
+
+
 def _board_entries(folder):
     """{(tag, step): PNG} and {(tag, step): histogram} of TensorBoard's logs, read by TensorFlow."""
     tf = pytest.importorskip("tensorflow")
