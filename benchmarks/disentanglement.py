@@ -1,7 +1,8 @@
 """Do latent methods find the factors that pictures were made from, and does each of their numbers say one thing?
 
 The 4,320 slices of one invented head under five independent factors (scanloom/phantom_factors.py), 32 px. Every method
-trains the same small encoder and decoder for the same number of updates; scored are the posterior means of all images
+trains the same small encoder and decoder for the same number of updates (of factor_vae every other one is its
+discriminator's); scored are the posterior means of all images
 (scanloom/disentanglement.py). ours: the median over seeds, peer: the better of two that learn nothing about pictures,
 an untrained encoder's features and as many principal components of the pixels as there are latent numbers. The goal is
 to beat both in the mutual information gap and in DCI disentanglement; the other scores are for orientation.
