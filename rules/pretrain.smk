@@ -35,6 +35,7 @@ rule pretrain_encoder:
         encoder="results/{corpus}/pretrained/{method}/encoder.keras",
         history="results/{corpus}/pretrained/{method}/history.parquet",
         run="results/{corpus}/pretrained/{method}/run.json",
+        pictures="results/{corpus}/pretrained/{method}/pictures.npz",
         origin="results/{corpus}/pretrained/{method}/history.parquet.origin.json",
     log:
         "logs/pretrain_encoder/{corpus}/{method}.log",

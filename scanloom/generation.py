@@ -1,8 +1,7 @@
-"""What a generator makes during its training, and how good it is at the end.
+"""What a method that makes images makes of them during its training, and how good that is at the end.
 
-A method whose model generates images has `generator_of(model)`, a Keras model from standard normal noise
-[batch, latent] to images [batch, *spatial, channels] in [0, 1], and may have `pictures(settings, model, real, made) ->
-{name: images}` for what else is worth a look. The noise is a function of the seed and the image's number alone.
+What there is to see comes from the method, see scanloom/showing.py. The noise that images are made of is a function of
+the seed and the image's number alone.
 """
 
 from pathlib import Path
@@ -14,12 +13,17 @@ from scanloom.atomic_files import whole_file
 from scanloom.board import add_image
 from scanloom.generative_metrics import NEIGHBOURS, fid, kid, memorised, precision_recall
 from scanloom.intensity import to_unit
+from scanloom.latent_space import TRAVERSAL, active_units, dearest, described, kl_per_dimension, traversal
 from scanloom.methods._latent import normals
 from scanloom.model_files import save_model
 from scanloom.png import png_of
+from scanloom.showing import Showing
 from scanloom.stateless_random import uniform
 
 SHOWN = 36
+REPORTED, REPORTED_PX = 8, 128
+"""Pictures of a kind, and traversed latent numbers, that the report shows; their longest side."""
+TRAVERSED_PX = 256
 NEAREST_SHOWN = 8
 LARGEST_GRID_PX = 768
 BINS = 64
@@ -36,42 +40,92 @@ def generated(generator, count: int, seed: int, first: int = 0) -> np.ndarray:
 class SampleSheets:
     """Called at each interval: samples/<step>.png, samples/latest.npz, images and histograms in TensorBoard.
 
-    real: stored integers [n, *spatial, channels], one batch, shown beside as many that are generated.
+    real: stored integers [n, *spatial, channels], one batch; some are shown beside as many that are generated.
     """
 
-    def __init__(self, method, settings, model, real: np.ndarray, seed: int, folder: Path):
-        self._method, self._settings, self._model = method, settings, model
-        self._real, self._seed, self._folder = to_unit(real[:SHOWN]), seed, Path(folder) / "samples"
+    def __init__(self, showing: Showing, real: np.ndarray, seed: int, folder: Path):
+        self._showing, self._real, self._seed = showing, to_unit(real), seed
+        self._folder = Path(folder) / "samples"
 
-    def __call__(self, board, step: int) -> None:
-        """Write everything for the state after `step` updates. board: a tensorboardX SummaryWriter."""
-        made = generated(self._method.generator_of(self._model), len(self._real), self._seed)
-        shown = {"real": self._real, "generated": made}
-        if hasattr(self._method, "pictures"):
-            shown |= self._method.pictures(self._settings, self._model, self._real, made)
+    def __call__(self, board, step: int) -> dict[str, float]:
+        """Write everything for the state after `step` updates; columns for the history.
+
+        board: a tensorboardX SummaryWriter. active_units: latent numbers that depend on the image, in this batch.
+        """
+        shown, codes = self.pictures()
+        if not all(np.isfinite(images).all() for images in shown.values()):
+            # The training finds out next, and goes back to where the weights were finite.
+            return {"active_units": np.nan} if codes else {}
         grids = {name: grid(images) for name, images in shown.items()}
         sheet = side_by_side(list(grids.values()))
         with whole_file(self._folder / f"{step:08d}.png") as file:
             file.write(png_of(sheet))
         arrays = {name: _bytes(images) for name, images in shown.items()}
         arrays |= {f"{name}_histogram": grey_histogram(images) for name, images in shown.items()}
+        columns = {}
+        if codes:
+            columns["active_units"] = float(active_units(codes[0]))
+            arrays["kl"] = kl_per_dimension(*codes)
+            board.add_histogram("latent/kl", arrays["kl"], step)
         with whole_file(self._folder / "latest.npz") as file:
             np.savez_compressed(file, step=np.int64(step), **arrays)
         for name, images in shown.items():
             add_image(board, f"samples/{name}", grids[name], step)
             board.add_histogram(f"grey/{name}", images.ravel(), step)
+        return columns
+
+    def pictures(self) -> tuple[dict[str, np.ndarray], tuple | None]:
+        """({name: images}, mean and log variance of the whole batch where images have codes)."""
+        real, showing = self._real[:SHOWN], self._showing
+        codes = showing.codes(self._real) if showing.codes else None
+        shown = {"real": real}
+        if codes:
+            shown["reconstructed"] = np.asarray(showing.generator.predict_on_batch(codes[0][:SHOWN]))
+        shown["generated"] = made = generated(showing.generator, len(real), self._seed)
+        return shown | showing.pictures(real, made), codes
+
+    def explored(self, images: list[np.ndarray], board, step: int) -> tuple[dict, dict]:
+        """(what run.json has to say of the images' codes, see `latent_space.described`; the traversal's arrays).
+
+        images: stored integers, batches of one size; the code of the first image is traversed. Written:
+        samples/traversal.png and .npz, TensorBoard's samples/traversal. Arrays: "images" [rows, steps, height, width,
+        1 or 3], see `flat`, "values" [steps], "numbers" and "kl" [rows], of the latent numbers that cost most first.
+        """
+        pairs = [self._showing.codes(to_unit(part)) for part in images]
+        mean, log_variance = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        kl = kl_per_dimension(mean, log_variance)
+        numbers = dearest(kl)
+        # Flat at once: volumes of all rows would be gigabytes.
+        rows = [flat(row, TRAVERSED_PX) for row in traversal(self._showing.generator, mean[0], numbers)]
+        arrays = {"images": np.stack(rows), "values": TRAVERSAL, "numbers": numbers, "kl": kl[numbers]}
+        sheet = grid(np.concatenate(rows), columns=len(TRAVERSAL))
+        with whole_file(self._folder / "traversal.png") as file:
+            file.write(png_of(sheet))
+        with whole_file(self._folder / "traversal.npz") as file:
+            np.savez_compressed(file, **arrays)
+        add_image(board, "samples/traversal", sheet, step)
+        return described(mean, log_variance), arrays
 
 
-def scored(
-    method,
-    model,
-    encoder,
-    images: list[np.ndarray],
-    origins: pd.DataFrame,
-    seed: int,
-    folder: Path,
-) -> dict:
-    """Scores of the trained generator in the encoder's features; writes generator.keras and samples/nearest.png.
+def write_for_report(path: Path, step: int, shown: dict[str, np.ndarray], traversed: dict[str, np.ndarray]) -> None:
+    """The first few pictures of each name, small, and of the traversal the first rows; `step` alone where none is made.
+
+    uint8 [n, height, width, 1 or 3] under their names, see `flat`; traversal [n, steps, height, width, 1 or 3],
+    traversal_values [steps], traversal_numbers and traversal_kl [n].
+    """
+    arrays = {name: flat(images[:REPORTED], REPORTED_PX) for name, images in shown.items()}
+    if traversed:
+        images = traversed["images"][:REPORTED]
+        tiles = flat(images.reshape(-1, *images.shape[2:]), REPORTED_PX)
+        arrays["traversal"] = tiles.reshape(*images.shape[:2], *tiles.shape[1:])
+        arrays["traversal_values"] = traversed["values"]
+        arrays |= {f"traversal_{name}": traversed[name][:REPORTED] for name in ("numbers", "kl")}
+    with whole_file(Path(path)) as file:
+        np.savez_compressed(file, step=np.int64(step), **arrays)
+
+
+def scored(showing: Showing, encoder, images: list[np.ndarray], origins: pd.DataFrame, seed: int, folder: Path) -> dict:
+    """Scores of the trained generator in the encoder's features; writes what is kept, and samples/nearest.png.
 
     images: stored integers, batches of one size, in random order; origins: patient_id and item_id of each. Half as many
     images are generated and compared with the first half of the real ones: {"images": of each kind compared, "fid",
@@ -80,9 +134,9 @@ def scored(
     images; "nearest": [number of the generated image, item_id, distance] of the nearest few}. The picture has these,
     generated ones on top. Of too few images, or of one patient, nothing but their number is told.
     """
-    generator = method.generator_of(model)
-    save_model(generator, Path(folder) / "generator.keras")
-    size = len(images[0])
+    generator, size = showing.generator, len(images[0])
+    for stem, network in showing.networks.items():
+        save_model(network, Path(folder) / f"{stem}.keras")
     if size * len(images) // 2 <= NEIGHBOURS or origins["patient_id"].nunique() < 2:
         return {"images": size * len(images) // 2}
     features = np.concatenate([np.asarray(encoder.predict_on_batch(to_unit(part))) for part in images])
@@ -112,24 +166,29 @@ def scored(
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """uint8 pixels of images float [n, *spatial, channels] in [0, 1] as tiles, of a square unless columns are given.
-
-    Of volumes the middle slice is shown; three channels are colours, of another number the first is shown. Images too
-    large for the sheet are thinned out.
-    """
-    pixels = _bytes(images)
-    if pixels.ndim == 5:
-        pixels = pixels[:, pixels.shape[1] // 2]
-    pixels = pixels if pixels.shape[-1] == 3 else pixels[..., :1]
-    columns = columns or int(np.ceil(np.sqrt(len(pixels))))
-    every = max(1, -(-columns * max(pixels.shape[1:3]) // LARGEST_GRID_PX))
-    pixels = pixels[:, ::every, ::every]
+    """uint8 pixels of images [n, *spatial, channels], see `flat`, as tiles, of a square unless columns are given."""
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    pixels = flat(images, LARGEST_GRID_PX // columns)
     rows = -(-len(pixels) // columns)
     pixels = np.pad(pixels, ((0, rows * columns - len(pixels)), (0, GAP_PX), (0, GAP_PX), (0, 0)), constant_values=255)
     height, width, channels = pixels.shape[1:]
     tiles = pixels.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
     sheet = tiles.reshape(rows * height, columns * width, channels)[:-GAP_PX, :-GAP_PX]
     return sheet if channels == 3 else sheet[..., 0]
+
+
+def flat(images: np.ndarray, largest_px: int) -> np.ndarray:
+    """uint8 [n, height, width, 1 or 3] of images [n, *spatial, channels], float in [0, 1] or uint8.
+
+    Of volumes the middle slice; three channels are colours, of another number the first. Every so many pixels are
+    taken, so that the longest side is `largest_px` at most.
+    """
+    pixels = images if images.dtype == np.uint8 else _bytes(images)
+    if pixels.ndim == 5:
+        pixels = pixels[:, pixels.shape[1] // 2]
+    pixels = pixels if pixels.shape[-1] == 3 else pixels[..., :1]
+    every = max(1, -(-max(pixels.shape[1:3]) // largest_px))
+    return pixels[:, ::every, ::every]
 
 
 def side_by_side(grids: list[np.ndarray]) -> np.ndarray:

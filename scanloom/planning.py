@@ -157,7 +157,7 @@ def report_tables(study: Study) -> dict[str, str]:
         tables[part] = f"results/{part}"
     for corpus in study.corpora:
         for method in study.pretraining.methods:
-            for part in ("history.parquet", "run.json"):
+            for part in ("history.parquet", "run.json", "pictures.npz"):
                 tables[f"{corpus}/pretrained/{method}/{part}"] = f"results/{corpus}/pretrained/{method}/{part}"
     for task in study.tasks:
         for part in ("metrics", "comparisons", "savings", "calibration", "confusion"):

@@ -14,7 +14,7 @@ from scanloom.board import Board, add_image
 from scanloom.budget import Budget, better
 from scanloom.checkpoints import step_of
 from scanloom.collapse import collapsing, lasting_collapse
-from scanloom.generation import SampleSheets, grid, scored
+from scanloom.generation import SampleSheets, grid, scored, write_for_report
 from scanloom.lazy import keras
 from scanloom.method_training import MethodTraining
 from scanloom.model_files import save_model
@@ -52,8 +52,9 @@ def pretrain(
     shards: the corpus, see scanloom/records.py. Every image must be of an allowed patient: the assertion guards
     against pretraining on validation or test patients. Also written: history.parquet, one row per interval with
     the monitors' numbers and collapsing beside the columns of `train_steps`; tensorboard/, the same as it grows;
-    snapshots/, if asked for; checkpoints/, from which a second call with the same arguments goes on. Raises ValueError,
-    and FloatingPointError where a loss is not finite whatever was tried.
+    snapshots/, if asked for; what a method that makes images shows, and pictures.npz of it for the report;
+    checkpoints/, from which a second call with the same arguments goes on. Raises ValueError, and FloatingPointError
+    where a loss is not finite whatever was tried.
     """
     _assert_allowed(shards.table, allowed_patients)
     folder = Path(folder)
@@ -72,6 +73,7 @@ def pretrain(
     watch = Watch(shards, rows, training.keys, training.pipeline, budget.monitors, budget.batch, seed)
     about = {"jit": {"jit_compile": None, "graph_s": None, "xla_s": None}, "stopped": None, "kept_update": None}
     training.settle(np.concatenate(watch.images))
+    sheets = None
     if plugin.TRAINS:
         batch_at = training.batch_at()
         about["jit"] = remembered_jit(folder / "checkpoints", training.model, batch_at, budget.updates)
@@ -93,21 +95,23 @@ def pretrain(
         head = projection_of(model, plugin)
         decorrelates = getattr(plugin, "DECORRELATES", False)
         label = f"{method} on {len(rows)} images"
-        generates = hasattr(plugin, "generator_of")
-        sheets = SampleSheets(plugin, training.settings, model, watch.images[0], seed, folder) if generates else None
-        history = _train(model, trained, head, batch_at, budget, watch, folder, label, name_batch, sheets, decorrelates)
-        about |= _ending(history, budget, decorrelates) | {
-            "kept_update": _keep(model, trained, budget, history, folder)
-        }
-        if generates:
+        kept = {"weight": trained}
+        if hasattr(plugin, "showing"):
+            showing = plugin.showing(training.settings, model)
+            sheets = SampleSheets(showing, watch.images[0], seed, folder)
+            kept |= showing.networks
+        history = _train(model, kept, head, batch_at, budget, watch, folder, label, name_batch, sheets, decorrelates)
+        about |= _ending(history, budget, decorrelates) | {"kept_update": _keep(model, kept, budget, history, folder)}
+        if sheets:
             origins = shards.table[["patient_id", "item_id"]].iloc[rows[watch.chosen]]
-            about["generation"] = scored(plugin, model, trained, watch.images, origins, seed, folder)
+            about["generation"] = scored(showing, trained, watch.images, origins, seed, folder)
     else:
         trained = training.encoder()
         if hasattr(plugin, "prepare"):
             plugin.prepare(trained, training.settings)
         row = {"step": 0, "loss": math.nan, "learning_rate": 0.0, "images_per_s": math.nan, "wait_share": 0.0}
         history = pd.DataFrame([row | watch.row(trained) | {"collapsing": False}])
+    about |= _last_look(sheets, watch.images, int(history["step"].iloc[-1]), folder)
     about |= {
         "method": method,
         "uses_labels": plugin.USES_LABELS,
@@ -124,7 +128,7 @@ def pretrain(
 
 def _train(
     model,
-    trained,
+    kept: dict,
     head,
     batch_at,
     budget: Budget,
@@ -137,10 +141,12 @@ def _train(
 ) -> pd.DataFrame:
     """The history; curves, pictures and histograms go to TensorBoard while it runs.
 
-    trained: the encoder that is watched and saved, which at every interval gets the weights of the model's, or their
-    moving averages, where it is another network. head: what maps features to the loss's embeddings, or None.
-    sheets: what is called with TensorBoard's writer and the number of updates at every interval, or None.
+    kept: networks whose weights the budget may want of the best row; "weight" is the encoder that is watched and
+    saved, which at every interval gets the weights of the model's, or their moving averages, where it is another
+    network. head: what maps features to the loss's embeddings, or None. sheets: what is called with TensorBoard's
+    writer and the number of updates at every interval, and gives further columns of the history, or None.
     """
+    trained = kept["weight"]
     schedule = plugins.load("schedules", budget.schedule.name)
     course = schedule, schedule.Settings(**budget.schedule.settings)
     checkpoints = folder / "checkpoints"
@@ -148,7 +154,7 @@ def _train(
 
         def on_interval(step: int, row: dict) -> dict:
             _bring_up_to_date(model, trained)
-            seen = watch.row(trained, head)
+            seen = watch.row(trained, head) | (sheets(board.writer, step) if sheets else {})
             seen["collapsing"] = collapsing(row | seen, decorrelates)
             board.curves(row | seen)
             interval = -(-step // budget.interval)
@@ -156,10 +162,8 @@ def _train(
                 pictures, columns = watch.pictures(PICTURED_IMAGES)
                 add_image(board.writer, "views", grid(pictures, columns), step)
                 board.histograms(trained, watch.features, step)
-            if sheets:
-                sheets(board.writer, step)
             if budget.keep == "best":
-                _note_best(checkpoints / "best.npz", trained, row | seen, budget.best_by)
+                _note_best(checkpoints / "best.npz", model, kept, row | seen, budget.best_by)
             if budget.snapshot_every and step % budget.snapshot_every < budget.interval:
                 save_model(trained, _made(folder / "snapshots") / f"encoder-{step:06d}.keras")
             return seen
@@ -190,8 +194,8 @@ def _bring_up_to_date(model, trained) -> None:
             target.assign(copied(averages.get(id(source), source)))
 
 
-def _note_best(path: Path, trained, row: dict, column: str) -> None:
-    """Write the encoder's weights if the row is the best so far in this column. Raises ValueError for unknown ones."""
+def _note_best(path: Path, model, kept: dict, row: dict, column: str) -> None:
+    """Write the kept networks' weights if the row is this column's best so far. Raises ValueError for unknown ones."""
     if column not in row:
         known = ", ".join(sorted(name for name, value in row.items() if isinstance(value, float)))
         raise ValueError(f"best_by: the history has no column '{column}'. Known: {known}")
@@ -203,21 +207,50 @@ def _note_best(path: Path, trained, row: dict, column: str) -> None:
     elif not math.isfinite(row[column]):
         return
     part = _made(path.parent) / "best.part"
-    weights = {f"weight_{i:04d}": values for i, values in enumerate(trained.get_weights())}
+    weights = {
+        f"{name}_{i:04d}": values
+        for name, network in kept.items()
+        for i, values in enumerate(_weights_of(model, network))
+    }
     with open(part, "wb") as file:
         np.savez(file, step=row["step"], value=row[column], **weights)
     os.replace(part, path)
 
 
-def _keep(model, trained, budget: Budget, history: pd.DataFrame, folder: Path) -> int:
-    """The update whose weights `trained` has now: those that the budget wants kept."""
-    best = folder / "checkpoints" / "best.npz"
+def _keep(model, kept: dict, budget: Budget, history: pd.DataFrame, folder: Path) -> int:
+    """The update whose weights the kept networks, and the model's encoder, have now: those that the budget wants."""
+    best, trained = folder / "checkpoints" / "best.npz", kept["weight"]
+    step = int(history["step"].iloc[-1])
     if budget.keep == "last" or not best.exists():
         _bring_up_to_date(model, trained)
-        return int(history["step"].iloc[-1])
-    with np.load(best) as stored:
-        trained.set_weights([stored[name] for name in sorted(stored.files) if name.startswith("weight_")])
-        return int(stored["step"])
+        weights = {name: _weights_of(model, network) for name, network in kept.items()}
+    else:
+        with np.load(best) as stored:
+            names, step = sorted(stored.files), int(stored["step"])
+            weights = {name: [stored[n] for n in names if n.startswith(f"{name}_")] for name in kept}
+    for name, network in kept.items():
+        network.set_weights(weights[name])
+    if trained is not model.encoder:
+        model.encoder.set_weights(weights["weight"])
+    return step
+
+
+def _weights_of(model, network) -> list[np.ndarray]:
+    """The network's weights, averaged where averages are kept."""
+    averages = averages_of(model)
+    return [copied(averages.get(id(variable), variable)) for variable in network.weights]
+
+
+def _last_look(sheets: SampleSheets | None, images: list[np.ndarray], step: int, folder: Path) -> dict:
+    """What run.json has to say of the latent space, if there is one; writes pictures.npz, whatever there is to see."""
+    found, shown, traversed = {}, {}, {}
+    if sheets:
+        shown, codes = sheets.pictures()
+        if codes:
+            with Board(folder / "tensorboard", step) as board:
+                found["latent"], traversed = sheets.explored(images, board.writer, step)
+    write_for_report(folder / "pictures.npz", step, shown, traversed)
+    return found
 
 
 def _ending(history: pd.DataFrame, budget: Budget, decorrelates: bool) -> dict:

@@ -13,7 +13,12 @@ from scanloom.step_log import log_to
 from scanloom.training import limit_threads
 from scanloom.view_choice import pairs
 
-PUBLISHED = {"encoder": "encoder.keras", "history": "history.parquet", "run": "run.json"}
+PUBLISHED = {
+    "encoder": "encoder.keras",
+    "history": "history.parquet",
+    "run": "run.json",
+    "pictures": "pictures.npz",
+}
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

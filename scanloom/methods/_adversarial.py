@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scanloom.lazy import keras
 from scanloom.methods._generator import Kind
 from scanloom.methods._prior import pca_exponent, prior_sigmas
+from scanloom.showing import Showing
 
 
 class AdversarialSettings(BaseModel):
@@ -115,9 +116,14 @@ def windowed(images, window: tuple[float, float]):
     return keras.ops.clip((images - low) / (high - low), 0.0, 1.0)
 
 
-def generator_of(model):
-    """The generator that a built model trains, from standard normal noise to images in [0, 1]."""
-    return model.players[0].networks["generator"]
+def showing(settings: AdversarialSettings, model) -> Showing:
+    """The generator, reconstructions of real images where there is a regressor, and both as the window shows them."""
+    generator = model.players[0].networks["generator"]
+
+    def further(real, made):
+        return pictures(settings, model, real, made)
+
+    return Showing(generator, {"generator": generator}, further)
 
 
 def pictures(settings: AdversarialSettings, model, real: np.ndarray, made: np.ndarray) -> dict[str, np.ndarray]:

@@ -56,7 +56,7 @@ def networks(encoder, settings: LatentSettings, image_shape: tuple[int, ...], se
 
     body = encoder
     if settings.latent_from == "feature_map":
-        body = keras.Model(encoder.inputs, keras.layers.Flatten()(feature_map_of(encoder)), name="encoder_body")
+        body = keras.Model(encoder.input, keras.layers.Flatten()(feature_map_of(encoder)), name="encoder_body")
     inputs = x = keras.Input(body.output.shape[1:], name="features")
     if settings.hidden:
         x = keras.layers.Dense(settings.hidden, activation="relu", name="hidden")(x)

@@ -22,13 +22,14 @@ from pydantic import Field
 
 from scanloom.lazy import keras
 from scanloom.methods._latent import LatentSettings, draw, log_normal, networks, ramp
+from scanloom.methods._latent_showing import showing
 
 TRAINS = True
 USES_LABELS = False
 FRESH_PER_SEED = False
 BRANCHES = 1
 
-__all__ = ["Settings", "build", "draw"]
+__all__ = ["Settings", "build", "draw", "showing"]
 
 
 class Settings(LatentSettings):

@@ -17,12 +17,15 @@ from pydantic import Field
 
 from scanloom.lazy import keras
 from scanloom.methods._latent import LatentSettings, networks, normals, ramp
+from scanloom.methods._latent_showing import showing
 
 TRAINS = True
 USES_LABELS = False
 FRESH_PER_SEED = False
 BRANCHES = 1
 LEAK = 0.2
+
+__all__ = ["Settings", "build", "draw", "showing"]
 
 
 class Settings(LatentSettings):

@@ -16,7 +16,7 @@ Differences: one batch per player's update, and a discriminator that sees the en
 from pydantic import Field
 
 from scanloom.lazy import keras
-from scanloom.methods._adversarial import AdversarialSettings, generator_of, pictures, settle
+from scanloom.methods._adversarial import AdversarialSettings, settle, showing
 from scanloom.methods._latent import normals
 
 TRAINS = True
@@ -24,7 +24,7 @@ USES_LABELS = False
 FRESH_PER_SEED = False
 BRANCHES = 1
 
-__all__ = ["Settings", "build", "draw", "generator_of", "pictures", "settle"]
+__all__ = ["Settings", "build", "draw", "settle", "showing"]
 
 
 class Settings(AdversarialSettings):

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from scanloom.input_gradients import gradient_of_inputs
 from scanloom.lazy import keras
-from scanloom.methods._adversarial import AdversarialSettings, generator_of, pictures, settle
+from scanloom.methods._adversarial import AdversarialSettings, settle, showing
 from scanloom.methods._latent import normals
 
 TRAINS = True
@@ -27,7 +27,7 @@ BRANCHES = 1
 FLAT = 1e-10
 """Added below the root: where the gradient is 0, the root's own slope would be infinite."""
 
-__all__ = ["Settings", "build", "draw", "generator_of", "pictures", "settle"]
+__all__ = ["Settings", "build", "draw", "settle", "showing"]
 
 
 class Settings(AdversarialSettings):

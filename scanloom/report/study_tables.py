@@ -19,6 +19,7 @@ import yaml
 ORIGIN_BESIDE = {
     "books.json": "catalogue.parquet",
     "run.json": "history.parquet",
+    "pictures.npz": "history.parquet",
     "leakage_examples.npz": "leakage.parquet",
 }
 ORIGIN_FOLDERS = ("evaluation", "explained")  # all files in such a folder come from one job

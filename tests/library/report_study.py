@@ -22,6 +22,17 @@ METRICS = ["auroc", "auprc", "accuracy", "balanced_accuracy", "brier"]
 CHANNELS = ["brain", "subdural", "bone"]
 SKILL = {"barlow_twins": (1.5, 1.9, 2.3), "supervised": (1.2, 1.8, 2.5), "from_scratch": (0.5, 1.2, 2.1)}
 SPLITS = ["train", "validation", "test"]
+MADE = {
+    "generation": {
+        "images": 256,
+        "fid": 3.2,
+        "fid_of_real": 0.4,
+        "precision": 0.7,
+        "recall": 0.4,
+        "copies_share": 0.012,
+    },
+    "latent": {"images": 512, "kl": [0.02, 3.5, 1.25], "active_units": 2},
+}
 
 
 def pseudonym(*parts) -> str:
@@ -109,7 +120,9 @@ def build(root: Path, patients: int = 240, classes: tuple[str, ...] = CLASSES) -
     put("phantom/views.npz", _views(rng, images), "sample_views")
     for method in METHODS[:2]:
         put(f"heads/pretrained/{method}/history.parquet", _history(rng, method), "pretrain_encoder")
-        put(f"heads/pretrained/{method}/run.json", {"jit_compile": False, "seed": 0})
+        made = method == "barlow_twins"  # in place of a method that makes images
+        put(f"heads/pretrained/{method}/run.json", {"jit_compile": False, "seed": 0} | (MADE if made else {}))
+        put(f"heads/pretrained/{method}/pictures.npz", _made(rng) if made else {"step": 1000})
     predictions = _predictions(images[images.split == "test"], len(classes))
     for method, part in predictions.groupby("method"):
         put(f"bleed/predictions/{method}/frozen.parquet", part[part.schedule == "frozen"], "probe_encoder")
@@ -271,6 +284,16 @@ def _views(rng, images: pd.DataFrame, cases: int = 3, size: int = 32) -> dict:
         "item_id": images.item_id.to_numpy(str)[:cases],
         "channels": np.array(CHANNELS),
     }
+
+
+def _made(rng, size: int = 32) -> dict:
+    """What `generation.write_for_report` writes: heads, duller ones, and heads of growing brightness."""
+    heads = np.stack([np.uint8(255 * _head(rng, size, True)[0]) for _ in range(8)])[..., None]
+    values = np.linspace(-2, 2, 9, dtype=np.float32)
+    rows = np.stack([[np.uint8(head * (0.5 + value / 8)) for value in values] for head in heads[:3]])
+    traversal = {"traversal": rows, "traversal_values": values, "traversal_numbers": np.array([1, 2, 0])}
+    pictures = {"real": heads, "reconstructed": heads // 2 + 30, "generated": heads[::-1]}
+    return {"step": 1000} | pictures | traversal | {"traversal_kl": np.array([3.5, 1.25, 0.02])}
 
 
 def _followed(rng) -> dict:

@@ -11,6 +11,7 @@ SCRIPTS = [
     "catalogue_table",
     "collapse_rule",
     "dicom_decode",
+    "disentanglement",
     "fuzz",
     "header_scan",
     "leakage",
@@ -103,6 +104,19 @@ def test_the_collapse_rule_is_tried_on_spoilt_and_healthy_trainings(benchmark_na
     assert rows[0]["met"] is True
     gains = {row["measure"]: row["ours"] for row in rows}
     assert gains["weight_gain, spoilt"] > 3 > gains["weight_gain, healthy"]
+
+
+def test_latent_methods_are_scored_beside_what_learns_nothing(benchmark_named, tmp_path):
+    script = benchmark_named("disentanglement")
+    few = {"updates": 2, "batch": 8, "seeds": 1, "count": 200, "methods": ["beta_vae, H"]}
+    rows = checked(script.rows(tmp_path, **few), benchmark_named)
+    scores = ["mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness", "factor_vae"]
+    names = ["untrained encoder", "principal components", "beta_vae, H"]
+    assert [row["measure"] for row in rows[:18]] == [f"{score}, {name}" for name in names for score in scores]
+    assert [row["measure"].split(",")[0] for row in rows if row["goal"]] == ["mig", "dci_disentanglement"]
+    for score, (first, second, ours) in zip(scores, zip(rows[:6], rows[6:12], rows[12:18], strict=True), strict=True):
+        assert ours["peer"] == max(first["ours"], second["ours"]), score
+    assert all(row["met"] is (row["ours"] > row["peer"]) for row in rows if row["goal"])
 
 
 def test_a_ratio_is_of_medians_and_its_spread_of_single_rounds(benchmark_named):

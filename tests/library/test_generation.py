@@ -12,9 +12,18 @@ import tiny_corpus as tiny
 from PIL import Image
 
 from scanloom import generation
-from scanloom.generation import SampleSheets, generated, grey_histogram, grid, scored, side_by_side
+from scanloom.generation import (
+    SampleSheets,
+    generated,
+    grey_histogram,
+    grid,
+    scored,
+    side_by_side,
+    write_for_report,
+)
 from scanloom.methods import gan
 from scanloom.png import png_of
+from scanloom.showing import Showing
 
 RNG = np.random.default_rng(0)
 SHAPE = (2, 2, 1)
@@ -25,10 +34,6 @@ def generator(scale: float = 1.0):
     noise = keras.Input((4,))
     images = keras.layers.Reshape(SHAPE)(keras.layers.Activation("sigmoid")(keras.layers.Rescaling(scale)(noise)))
     return keras.Model(noise, images)
-
-
-def method_of(network, **more):
-    return SimpleNamespace(generator_of=lambda model: network, **more)
 
 
 def flat_encoder():
@@ -80,11 +85,11 @@ def test_a_histogram_is_numpys_per_channel():
 def test_every_interval_leaves_a_picture_the_latest_arrays_and_a_tensorboard_entry(tmp_path):
     from tensorboardX import SummaryWriter
 
-    pictures = {"pictures": lambda settings, model, real, made: {"negative": 1.0 - made}}
+    showing = Showing(generator(), pictures=lambda real, made: {"negative": 1.0 - made})
     real = RNG.integers(0, 256, (40, *SHAPE), np.uint8)
-    sheets = SampleSheets(method_of(generator(), **pictures), None, None, real, 3, tmp_path)
+    sheets = SampleSheets(showing, real, 3, tmp_path)
     with SummaryWriter(str(tmp_path / "board")) as board:
-        sheets(board, 50)
+        assert sheets(board, 50) == {}
         sheets(board, 100)
     assert {path.name for path in (tmp_path / "samples").iterdir()} == {"00000050.png", "00000100.png", "latest.npz"}
     found = np.load(tmp_path / "samples" / "latest.npz")
@@ -105,11 +110,40 @@ def test_every_interval_leaves_a_picture_the_latest_arrays_and_a_tensorboard_ent
     assert images["samples/generated", 100] == png_of(grid(made))
 
 
+def test_weights_that_are_not_finite_leave_no_sheet_and_no_error(tmp_path):
+    lost = generator(np.nan)
+    codes = {"codes": lambda real: (np.full((len(real), 4), np.nan),) * 2}
+    real = np.zeros((4, *SHAPE), np.uint8)
+    assert np.isnan(SampleSheets(Showing(lost, **codes), real, 3, tmp_path)(None, 50)["active_units"])
+    assert SampleSheets(Showing(lost), real, 3, tmp_path)(None, 50) == {}
+    assert not list(tmp_path.iterdir())
+
+
+def test_volumes_are_traversed_in_their_middle_slices(tmp_path):
+    from tensorboardX import SummaryWriter
+
+    noise = keras.Input((3,))
+    volumes = keras.layers.Reshape((2, 3, 3, 1))(keras.layers.Dense(18, activation="sigmoid")(noise))
+    network = keras.Model(noise, volumes)
+    mean = RNG.normal(size=(4, 3)).astype(np.float32)
+    showing = Showing(network, codes=lambda real: (mean, np.zeros_like(mean)))
+    parts = [np.zeros((4, 2, 3, 3, 1), np.uint16)] * 2
+    with SummaryWriter(str(tmp_path / "board")) as board:
+        about, arrays = SampleSheets(showing, parts[0], 3, tmp_path).explored(parts, board, 9)
+    assert about["images"] == 8
+    assert arrays["images"].shape == (3, 9, 3, 3, 1)
+    cheapest = np.tile(mean[0], (9, 1))
+    cheapest[:, np.argmin(np.square(mean).mean(axis=0))] = np.arange(-2, 2.5, 0.5)
+    assert np.abs(arrays["images"][-1] - 255 * network.predict_on_batch(cheapest)[:, 1]).max() < 1
+    sheet = np.asarray(Image.open(tmp_path / "samples" / "traversal.png"))
+    assert np.array_equal(sheet, grid(arrays["images"].reshape(27, 3, 3, 1), 9))
+
+
 def _board_entries(folder):
-    """{(tag, step): PNG} and {(tag, step): histogram} of a TensorBoard log, read by TensorFlow."""
+    """{(tag, step): PNG} and {(tag, step): histogram} of TensorBoard's logs, read by TensorFlow."""
     tf = pytest.importorskip("tensorflow")
     images, histograms = {}, {}
-    for record in tf.data.TFRecordDataset(str(next(folder.glob("events.*")))):
+    for record in tf.data.TFRecordDataset([str(path) for path in sorted(folder.glob("events.*"))]):
         event = tf.compat.v1.Event.FromString(record.numpy())
         for value in event.summary.value:
             if value.HasField("image"):
@@ -123,7 +157,7 @@ def scores_of(network, real, tmp_path, patients=None):
     images = [np.rint(part * 255).astype(np.uint8) for part in np.split(real, 4)]
     patients = [f"p{i}" for i in range(len(real))] if patients is None else patients
     origins = pd.DataFrame({"patient_id": patients, "item_id": [f"item{i}" for i in range(len(real))]})
-    return scored(method_of(network), None, flat_encoder(), images, origins, 3, tmp_path)
+    return scored(Showing(network, {"generator": network}), flat_encoder(), images, origins, 3, tmp_path)
 
 
 def test_a_generator_of_the_real_distribution_scores_like_real_images_and_a_narrow_one_does_not(tmp_path):
@@ -196,3 +230,74 @@ def test_the_players_optimizers_have_the_methods_momenta():
     plain = optimizer_of(SimpleNamespace(trainable_variables=[]), adamw, adamw.Settings(), 0.0)
     assert (plain.beta_1, plain.beta_2) == (0.9, 0.999)
     assert (gan.Settings().beta_1, gan.Settings().beta_2) == (0.5, 0.999)
+
+
+GIVEN = {
+    "method_settings": {"latent": 3, "decoder_width": 2, "hidden": 8},
+    "encoder": "small_cnn",
+    "encoder_settings": {"width": 4, "stages": [1, 1]},
+}
+
+
+def test_a_latent_method_leaves_networks_that_belong_together_and_a_traversal_of_what_they_know(tmp_path):
+    budget = tiny.Budget(
+        updates=4,
+        batch=8,
+        learning_rate=3e-2,
+        interval=2,
+        schedule={"constant": {}},
+        keep="best",
+        best_by="active_units",
+        ema_momentum=0.5,
+        monitors={"images": 24},
+    )
+    about = tiny.run("vae", tmp_path, budget=budget, **GIVEN)
+    history = pd.read_parquet(tmp_path / "history.parquet")
+    assert about["kept_update"] == history["step"][history["active_units"].argmax()]
+    load = keras.saving.load_model
+    encoder, posterior, decoder = (load(tmp_path / f"{name}.keras") for name in ("encoder", "posterior", "decoder"))
+    samples, pictures = np.load(tmp_path / "samples" / "traversal.npz"), np.load(tmp_path / "pictures.npz")
+    real = np.load(tmp_path / "samples" / "latest.npz")["real"]
+    found = posterior.predict_on_batch(encoder.predict_on_batch(real / np.float32(255)))
+    code = found["mean"][0]
+    order = np.argsort(about["latent"]["kl"])[::-1]
+    assert np.array_equal(samples["numbers"], order)
+    for number, row in zip(samples["numbers"], samples["images"], strict=True):
+        codes = np.tile(code, (9, 1))
+        codes[:, number] = np.arange(-2, 2.5, 0.5)
+        assert np.abs(row - 255 * decoder.predict_on_batch(codes)).max() < 1
+    assert np.abs(pictures["reconstructed"] - 255 * decoder.predict_on_batch(found["mean"])).max() < 1
+    assert np.array_equal(pictures["real"], real)
+    assert about["latent"]["images"] == 24
+    assert len(about["latent"]["kl"]) == 3
+    images, histograms = _board_entries(tmp_path / "tensorboard")
+    assert ("samples/traversal", 4) in images
+    assert ("latent/kl", 2) in histograms
+
+
+def test_players_with_a_latent_space_show_it_too_and_repeat_it_after_a_stop(tmp_path):
+    given = GIVEN | {"budget": tiny.Budget(updates=4, batch=8, learning_rate=1e-3, interval=2)}
+    about = tiny.run("factor_vae", tmp_path, **given)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*") if path.is_file()}
+    assert {"decoder.keras", "posterior.keras", "pictures.npz"} < set(before)
+    assert tiny.run("factor_vae", tmp_path, **given)["latent"] == about["latent"]
+    after = {path.name: path.read_bytes() for path in tmp_path.glob("*.*") if path.is_file()}
+    assert after == before
+
+
+def test_a_method_that_makes_no_images_leaves_an_empty_sheet(tmp_path):
+    about = tiny.run("from_scratch", tmp_path, encoder=GIVEN["encoder"], encoder_settings=GIVEN["encoder_settings"])
+    assert "latent" not in about
+    assert np.load(tmp_path / "pictures.npz").files == ["step"]
+
+
+def test_the_reports_pictures_are_few_flat_and_small(tmp_path):
+    volumes = RNG.random((12, 6, 300, 200, 2)).astype(np.float32)
+    rows = RNG.integers(0, 256, (10, 9, 4, 4, 3), np.uint8)
+    traversed = {"images": rows, "values": np.arange(9), "numbers": np.arange(10), "kl": np.arange(10)[::-1]}
+    write_for_report(tmp_path / "pictures.npz", 7, {"real": volumes}, traversed)
+    found = np.load(tmp_path / "pictures.npz")
+    assert np.array_equal(found["real"], np.rint(volumes[:8, 3, ::3, ::3, :1] * 255))
+    assert np.array_equal(found["traversal"], rows[:8])
+    assert list(found["traversal_numbers"]) == list(range(8))
+    assert (found["step"], found["traversal_kl"][0]) == (7, 9)

@@ -339,3 +339,14 @@ def test_benchmarks_are_summed_per_rule(study):
 def test_a_ragged_table_is_an_error():
     with pytest.raises(ValueError, match="1 cells in a row, 2 columns"):
         Table("T", ("A", "B"), (("1",),), "", ())
+
+
+def test_made_images_stand_with_their_scores_and_the_traversal_begins_with_what_costs_most(study):
+    _, sections, page, _ = study
+    table, pictures, traversal = sections["made_images"].blocks[1:]
+    assert table.rows == (("Barlow twins", "256", "3.200", "0.400", "0.700", "0.400", "1 %", "2 of 3"),)
+    assert [card.title for card in pictures.cards] == ["Training images", "The same, reconstructed", "Made of noise"]
+    assert [len(card.images) for card in pictures.cards] == [8] * 3
+    assert traversal.cards[0].title == "Latent number 1, 3.50 nats"
+    assert [label for label, _ in traversal.cards[0].images][::4] == ["−2.0", "0.0", "+2.0"]
+    assert page.count("Latent number") == 1 + 3 * 10, "in the table's head, then card by card: title and alternatives"

@@ -155,7 +155,7 @@ def test_smooth_images_have_steeper_spectra_than_noise_and_too_few_have_none():
 
 def test_whoever_runs_the_saved_generator_samples_from_the_prior_it_was_trained_with(tmp_path):
     settings = gan.Settings(**EVERYTHING | {"latent": 6, "prior": "power", "alpha": -2.0})
-    trained = gan.generator_of(toys.build(gan, settings))
+    trained = gan.showing(settings, toys.build(gan, settings)).networks["generator"]
     trained.save(tmp_path / "generator.keras")
     loaded = keras.saving.load_model(tmp_path / "generator.keras")
     noise = gan.draw(lambda n: uniform(1, np.arange(4000), size=(n,)), settings, toys.SHAPE)["noise"]
@@ -168,13 +168,13 @@ def test_images_in_every_picture_are_what_their_name_says():
     settings = gan.Settings(**EVERYTHING)
     model = toys.build(gan, settings)
     real, made = RNG.random((2, 5, *toys.SHAPE), np.float32)
-    found = gan.pictures(settings, model, real, made)
+    found = gan.showing(settings, model).pictures(real, made)
     assert set(found) == {"reconstructed", "generated_windowed", "real_windowed"}
     assert np.allclose(found["generated_windowed"], np.clip((made - 0.2) / 0.4, 0, 1), atol=1e-6)
     nets = model.players[0].networks
     noise = nets["heads"](nets["trunk"](real))["noise"]
     assert np.allclose(found["reconstructed"], nets["generator"](noise), atol=1e-5)
-    assert gan.pictures(gan.Settings(regressor="none"), model, real, made) == {}
+    assert gan.showing(gan.Settings(regressor="none"), model).pictures(real, made) == {}
 
 
 @pytest.mark.parametrize(
