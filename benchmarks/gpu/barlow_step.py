@@ -2,7 +2,7 @@
 
 Runs from a clean checkout on the JAX backend; no TensorFlow is needed:
 
-    pip install "jax[cuda12]" && pip install -r requirements-jax.lock   (the lock's other packages; see the notes)
+    pip install "jax[cuda12]" keras pandas pyarrow pydantic pyyaml tensorboardX tqdm google-crc32c
     KERAS_BACKEND=jax python benchmarks/gpu/barlow_step.py --json barlow_step.json
 
 Measured: the peak of bfloat16 matrix products (a chain of large ones, the best of some sizes); for each batch size the
