@@ -80,9 +80,14 @@ def compared(measure: str, unit: str, ours: list[float], peer: list[float], goal
     }
 
 
-def limited(measure: str, unit: str, ours: list[float], at_most: float | None = None) -> dict:
-    """A row without a peer: the median and, as spread, the lowest and highest value; `at_most`: the goal."""
+def limited(
+    measure: str, unit: str, ours: list[float], at_most: float | None = None, *, at_least: float | None = None
+) -> dict:
+    """A row without a peer: the median and, as spread, the lowest and highest value; at_most or at_least: the goal."""
     median = statistics.median(ours)
+    goals = [(f"<= {at_most:g}", median <= at_most)] if at_most is not None else []
+    goals += [(f">= {at_least:g}", median >= at_least)] if at_least is not None else []
+    goal, met = goals[0] if goals else (None, None)
     return {
         "measure": measure,
         "unit": unit,
@@ -90,8 +95,8 @@ def limited(measure: str, unit: str, ours: list[float], at_most: float | None = 
         "peer": None,
         "ratio": None,
         "spread": [min(ours), max(ours)],
-        "goal": None if at_most is None else f"<= {at_most:g}",
-        "met": None if at_most is None else bool(median <= at_most),
+        "goal": goal,
+        "met": met if met is None else bool(met),
     }
 
 

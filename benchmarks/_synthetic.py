@@ -1,6 +1,7 @@
 """Images and shards made for measuring: smooth shapes with noise, each with a patient, a split and a label."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,17 @@ def images_of(number: int, size: int, channels: int = 1, dtype: str = "uint16") 
     disc = (row[:, :, None] + column[:, None, :] < radius**2).astype(np.float32)
     noise = rng.random((number, size, size, channels), dtype=np.float32)
     return ((0.6 * disc[..., None] + 0.4 * noise) * np.iinfo(dtype).max).astype(dtype)
+
+
+def shards_in_memory(count: int, shape: tuple[int, ...]) -> SimpleNamespace:
+    """What pretraining needs of opened shards: `count` uint8 images of noise [*spatial, channels], a few of them stored
+    and given again and again, two classes, 8 images per patient."""
+    few = np.random.default_rng(0).integers(0, 256, (min(count, 64), *shape), np.uint8)
+    numbers = np.arange(count)
+    table = pd.DataFrame({"item_id": [f"image-{n:06d}" for n in numbers], "level": numbers % 2.0})
+    table["patient_id"], table["split"] = [f"p{n // 8:06d}" for n in numbers], "train"
+    spec = {"shape": list(shape), "dtype": "uint8"}
+    return SimpleNamespace(image_spec=spec, table=table, images=lambda rows: few[np.asarray(rows) % len(few)])
 
 
 def chunk_of(images: np.ndarray) -> tuple[dict, pd.DataFrame]:

@@ -52,13 +52,19 @@ def rows(folder: Path, images: int = 1024, updates: int = 60, interval: int = 10
         folder=folder / "pretrained",
     )
     history = pd.read_parquet(folder / "pretrained" / "history.parquet").iloc[2:]
-    beside = history["monitor_share"] / (1 - history["monitor_share"]) * interval / budget.interval
+    beside = beside_percent(history, interval, budget.interval)
     (folder / "run.json").write_text(json.dumps(about, indent=1))
     return [
         limited("waiting for data", "% of time", list(100 * history["wait_share"]), GOAL_PERCENT),
-        limited("monitors and checkpoints", "% of time", list(100 * beside / (1 + beside)), MONITOR_GOAL_PERCENT),
+        limited("monitors and checkpoints", "% of time", beside, MONITOR_GOAL_PERCENT),
         limited("training", "images/s", list(history["images_per_s"])),
     ]
+
+
+def beside_percent(history: pd.DataFrame, interval: int, told_for: int) -> list[float]:
+    """Percent of the time that monitors and checkpoints took in each row, were they `told_for` updates apart."""
+    beside = history["monitor_share"] / (1 - history["monitor_share"]) * interval / told_for
+    return list(100 * beside / (1 + beside))
 
 
 if __name__ == "__main__":

@@ -7,24 +7,45 @@ in a plain tf.function and under XLA (training measures whole updates both ways 
 The peer draws and applies in a parallel map, batches and prefetches. First, both are given the same parameters and
 must make the same views, up to the border: there the peer repeats the box's outermost pixels and pads the blur with
 zeros. Times are wall times per image with its two views.
+
+With `--peers PYTHON`, a Python with the CPU build of torch, torchvision and lightly, lightly's SimCLR transform with
+the same amounts is a second peer: PIL images (grey ones as RGB, which it needs) in two workers of a DataLoader that
+stay alive. Its views are not compared: it jitters, blurs and rounds as PIL does.
 """
 
+import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from _measure import compared, interleaved, run
+from _other_python import OtherPython
 from _synthetic import images_of
 
-GOAL = 2.0
+GOAL, LARGE_GOAL = 2.0, 1.5
+LIGHTLY_GOAL, LARGE_LIGHTLY_GOAL = 3.0, 2.5
+LARGE_PX = 224
+WORKERS = 2
 VIEWS = [("random_resized_crop", {}), ("flip", {}), ("gaussian_blur", {}), ("brightness_contrast", {"p": 1.0})]
-TAPS = {48: 7, 64: 7, 128: 13}
+TAPS = {48: 7, 64: 7, 128: 13, 224: 23}
 """Width of the peer's blur, a tenth of the image as SimCLR has it."""
 
 
-def rows(folder: Path, sizes=(64, 128), channels=(1, 3), images: int = 512, batch: int = 128, rounds: int = 7) -> list:
+def rows(
+    folder: Path,
+    peers: str | None = None,
+    sizes=(64, 128, 224),
+    channels=(1, 3),
+    images: int = 512,
+    batch: int = 128,
+    rounds: int = 7,
+) -> list:
     """The table; images: a multiple of the batch."""
+    if not peers:
+        print("no --peers: rows against lightly are left out\n")
     table = []
     for size in sizes:
+        goal, lightly_goal = (GOAL, LIGHTLY_GOAL) if size < LARGE_PX else (LARGE_GOAL, LARGE_LIGHTLY_GOAL)
         for depth in channels:
             stored = images_of(images, size, depth, "uint8")
             check_equal(stored[:batch], size)
@@ -33,11 +54,26 @@ def rows(folder: Path, sizes=(64, 128), channels=(1, 3), images: int = 512, batc
                 "XLA": our_views(stored, batch, jit_compile=True),
                 "peer": tf_image_views(stored, batch, TAPS[size]),
             }
-            timings = interleaved(ways, rounds)
+            with ExitStack() as stack:
+                if peers:
+                    ways["lightly"] = lightly_views(stack, peers, stored, size, batch, folder / "images.npy")
+                timings = interleaved(ways, rounds)
             ms = {name: [1000 * s for s in timing.wall_s] for name, timing in timings.items()}
             for name in ("graph", "XLA"):
-                table.append(compared(f"{size} px, channels: {depth}, {name}", "ms/image", ms[name], ms["peer"], GOAL))
+                measure = f"{size} px, channels: {depth}, {name}"
+                table.append(compared(measure, "ms/image", ms[name], ms["peer"], goal))
+                if peers:
+                    against = f"{measure}, against lightly"
+                    table.append(compared(against, "ms/image", ms[name], ms["lightly"], lightly_goal))
     return table
+
+
+def lightly_views(stack: ExitStack, python: str, stored: np.ndarray, size: int, batch: int, file: Path):
+    """A function that lets lightly make two views of all images in another Python and returns their number."""
+    np.save(file, stored)
+    told = {"file": str(file), "size": size, "batch": batch, "workers": WORKERS, "threads": WORKERS}
+    other = stack.enter_context(OtherPython(python, "_lightly_peers.py", "views", json.dumps(told)))
+    return lambda: other.ask("views")["images"]
 
 
 def our_views(stored: np.ndarray, batch: int, jit_compile: bool):
@@ -155,4 +191,5 @@ def check_equal(stored: np.ndarray, size: int) -> None:
 
 
 if __name__ == "__main__":
-    run(__file__, __doc__, rows)
+    peers = {"metavar": "PYTHON", "help": "a Python with torch, torchvision and lightly"}
+    run(__file__, __doc__, rows, {"peers": peers})

@@ -1,9 +1,14 @@
 """The benchmarks run, and compare what is equal; their sizes here are too small to say anything about speed."""
 
 import importlib
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
@@ -22,6 +27,7 @@ SCRIPTS = [
     "shard_writing",
     "slice_pipeline",
     "training_feed",
+    "training_step",
     "views",
     "volume_pipeline",
 ]
@@ -92,6 +98,93 @@ def test_the_feed_is_measured_on_the_shipped_study(root, benchmark_named, tmp_pa
     small = {"datasets": small, "encoder": {"resnet": {"depth": 10, "width": 2, "stem": "small"}}}
     rows = benchmark_named("training_feed").rows(tmp_path, images=32, updates=3, interval=1, changed=small)
     assert [row["unit"] for row in checked(rows, benchmark_named)] == ["% of time", "% of time", "images/s"]
+
+
+def test_the_step_is_measured_beside_a_supervised_one_and_the_peak(benchmark_named, tmp_path):
+    steps = benchmark_named("training_step")
+    tiny = steps.Work((16, 16, 1), 8, {"depth": 10, "stem": "small", "width": 2}, (8, 8, 8), goal=1.0, share_goal=0.5)
+    rows = checked(
+        steps.rows(tmp_path, works={"tiny": tiny}, rounds=1, matrix=32, interval=1), benchmark_named
+    )  # the two graphs and a pretraining take 10 s
+    assert [row["goal"] for row in rows] == [None, None, ">= 0.5", "<= 2.2", "<= 5"]
+
+
+def test_the_step_is_told_against_the_fastest_peer(benchmark_named):
+    measure, steps = benchmark_named("_measure"), benchmark_named("training_step")
+    seconds = {"ours": 0.2, "supervised": 0.1, "torch eager": 0.3, "torch compile": 0.25, "gemm": 0.01, "gemm b": 0.02}
+    timings = {name: measure.Timing([s, s], [s, s]) for name, s in seconds.items()}
+    work = steps.Work((8, 8, 1), 2, {}, goal=1.2, share_goal=0.5)
+    rows = {row["measure"]: row for row in steps.table_of("x", work, timings, gflop=9.0)}
+    assert rows["x, against torch compile"]["ratio"] == pytest.approx(1.25)
+    assert rows["x, against torch compile"]["met"] is True
+    assert rows["x, against torch eager"]["goal"] is None
+    assert rows["x, peak of matrix products"]["ours"] == pytest.approx(100)
+    assert rows["x, share of the peak"]["ours"] == pytest.approx(9 / 0.2 / 100)
+    assert rows["x, share of the peak"]["met"] is False
+    assert rows["x, two views against a supervised step"]["ours"] == pytest.approx(2)
+
+
+def test_multiplications_are_counted_as_published(benchmark_named):
+    """1.81 and 4.09 billion multiply-adds of ResNet-18 and 50 at 224 px (torchvision's table of weights)."""
+    from scanloom import plugins
+    from scanloom.encoders import resnet
+
+    steps = benchmark_named("training_step")
+    for depth, published in ((18, 1.81e9), (50, 4.09e9)):
+        settings = plugins.settings("encoders", "resnet", {"depth": depth, "stem": "imagenet"})
+        assert sum(steps.flop_of(resnet.build(settings, (224, 224, 3), 0))) / 2 == pytest.approx(published, rel=0.01)
+
+
+def test_another_loss_or_network_than_lightlys_is_found(benchmark_named, tmp_path):
+    steps = benchmark_named("training_step")
+    model = SimpleNamespace(trainable_variables=[np.zeros((3, 4))], head=SimpleNamespace(output=np.zeros((1, 2))))
+
+    def formula(file, factor=1.0) -> float:
+        with np.load(file) as stored:
+            z1, z2 = ((z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) for z in (stored["z1"], stored["z2"].astype(float)))
+        c = z1.T @ z2 / len(z1)
+        return factor * (((np.diag(c) - 1) ** 2).sum() + 0.005 * ((c**2).sum() - (np.diag(c) ** 2).sum()))
+
+    def peer(parameters: int, factor: float):
+        answers = {
+            "loss": lambda file: {"loss": formula(file, factor)},
+            "parameters": lambda: {"parameters": parameters},
+        }
+        return SimpleNamespace(ask=lambda way, **arguments: answers[way](**arguments))
+
+    steps.check_equal(model, peer(14, 1.0), tmp_path)
+    with pytest.raises(ValueError, match="our loss of the same embeddings"):
+        steps.check_equal(model, peer(14, 1.001), tmp_path)
+    with pytest.raises(ValueError, match="our networks have 12 parameters, PyTorch's 15"):
+        steps.check_equal(model, peer(15, 1.0), tmp_path)
+
+
+def test_another_python_is_asked_line_by_line(benchmark_named, tmp_path):
+    script = tmp_path / "doubling.py"
+    script.write_text(
+        'import json, sys\nprint("a greeting")\nprint(json.dumps({"ways": ["double"]}), flush=True)\n'
+        'for line in sys.stdin:\n    print(json.dumps({"is": 2 * json.loads(line)["x"]}), flush=True)\n'
+    )
+    other = benchmark_named("_other_python").OtherPython
+    with other(sys.executable, str(script)) as peer:
+        assert peer.ways == ["double"]
+        assert [peer.ask("double", x=x)["is"] for x in (1, 4)] == [2, 8]
+    script.write_text("raise SystemExit(3)")
+    with pytest.raises(ValueError, match=r"doubling.py ended with status 3"):
+        other(sys.executable, str(script))
+
+
+def test_the_step_on_an_accelerator_runs_without_tensorflow(root, tmp_path):
+    """In the environment that has JAX alone; compiling takes half a minute."""
+    python = Path(os.environ.get("SCANLOOM_JAX_PYTHON", root / ".venv-jax" / "bin" / "python"))
+    script, file = root / "benchmarks" / "gpu" / "barlow_step.py", tmp_path / "rows.json"
+    command = [python, script, "--tiny", "--batches", "4", "--updates", "4", "--json", file]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["unit"] for row in rows] == ["TFLOP/s", "images/s", "share", "images/s", "% of time"]
+    assert all(row["ours"] > 0 for row in rows[:4])
 
 
 def test_the_collapse_rule_is_tried_on_spoilt_and_healthy_trainings(benchmark_named, tmp_path):
