@@ -1,7 +1,8 @@
 """Does each method learn anything? All of them on public sets, against random features and training from scratch.
 
     make evidence                                         (hours; writes benchmarks/methods.md)
-    python benchmarks/evidence/methods.py --work DIR --shared DIR [--sets pneumoniamnist ...] [--frozen-only]
+    python benchmarks/evidence/methods.py --work DIR --shared DIR [--sets pneumoniamnist ...] [--methods vicreg ...]
+        [--frozen-only]
 
 Every set is a study of this folder (`<set>.yaml`), run by Snakemake in a copy of the checkout below `--work`, where a
 run that was broken off goes on. Encoder, views, updates and batches are the same for all methods of a set. Written is
@@ -43,18 +44,22 @@ of 86 M parameters pretrained on ImageNet, 0.811 for a ResNet-18.
 """
 
 
-def study_of(name: str, shared: Path, work: Path, frozen_only: bool = False) -> dict:
-    """The study of a set with the folders of this machine in it."""
+def study_of(name: str, shared: Path, work: Path, frozen_only: bool = False, only: list[str] | None = None) -> dict:
+    """The study of a set with the folders of this machine in it. only: methods beside random features; None: all."""
     text = (HERE / f"{name}.yaml").read_text().replace("SHARED", str(shared)).replace("MADE", str(work / "made"))
     study = yaml.safe_load(text)
     if frozen_only:
         study["arms"]["finetuned"] = None
+    if only is not None:
+        methods = study["pretraining"]["methods"]
+        study["pretraining"]["methods"] = {m: methods[m] for m in methods if m in (BASELINE, *only)}
+        study["explanation"]["compare"] = next(m for m in methods if m in only)
     return study
 
 
-def run_study(name: str, shared: Path, work: Path, cores: int, frozen_only: bool) -> tuple[dict, Path]:
+def run_study(name: str, shared: Path, work: Path, cores: int, frozen_only: bool, only: list[str] | None):
     """(the study, the folder it ran in). Raises RuntimeError with Snakemake's output where it fails."""
-    study, folder = study_of(name, shared, work, frozen_only), work / name
+    study, folder = study_of(name, shared, work, frozen_only, only), work / name
     if not folder.exists():
         copy_of_checkout(folder)
     for file in (HERE / "datasets").glob("*.yaml"):
@@ -64,7 +69,9 @@ def run_study(name: str, shared: Path, work: Path, cores: int, frozen_only: bool
     (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     [task] = study["tasks"]
     wanted = [f"results/{task}/evaluation/metrics.parquet"]
-    snakemake(folder, "--configfile", "study.yaml", "--cores", str(cores), "--keep-going", "--", *wanted)
+    # One thread each: two trainings of a small network beside each other are faster than one after the other.
+    options = ["--cores", str(cores), "--set-threads", "pretrain_encoder=1", "--keep-going", "--rerun-incomplete"]
+    snakemake(folder, "--configfile", "study.yaml", *options, "--", *wanted)
     return study, folder
 
 
@@ -90,14 +97,16 @@ def make_hippocampus(source: Path, made: Path) -> None:
 
 
 def neighbours_accuracy(study: dict, folder: Path, method: str) -> float:
-    """Share of test images whose class is that of most of their nearest training images in the frozen features."""
+    """Share of test images whose class is that of most of their nearest training images in the frozen features.
+
+    The mean over seeds for a method whose encoder is another one for every seed.
+    """
     import numpy as np
     from sklearn.neighbors import KNeighborsClassifier
 
     [(task, about)] = study["tasks"].items()
     with np.load(folder / f"results/{task}/embeddings/{method}.npz") as arrays:
-        [key] = [key for key in arrays if key != "item_id"]
-        features, items = arrays[key], arrays["item_id"]
+        features, items = [arrays[key] for key in arrays if key != "item_id"], arrays["item_id"]
     images = pd.concat(map(pd.read_parquet, sorted((folder / f"results/{about['dataset']}/images").glob("*.parquet"))))
     key = "item_id" if study["rank"] == 2 else "series_id"
     wanted = items if study["rank"] == 2 else [item.rsplit("-", 1)[0] for item in items]
@@ -105,8 +114,11 @@ def neighbours_accuracy(study: dict, folder: Path, method: str) -> float:
     label, split = images[about["label"]].to_numpy(), images["split"].to_numpy()
     known = ~pd.isna(label)
     train, test = (split == "train") & known, (split == "test") & known
-    nearest = KNeighborsClassifier(NEIGHBOURS, metric="cosine").fit(features[train], label[train].astype(int))
-    return float((nearest.predict(features[test]) == label[test].astype(int)).mean())
+    right = []
+    for one in features:
+        nearest = KNeighborsClassifier(NEIGHBOURS, metric="cosine").fit(one[train], label[train].astype(int))
+        right.append((nearest.predict(one[test]) == label[test].astype(int)).mean())
+    return float(np.mean(right))
 
 
 def rows_of(study: dict, folder: Path) -> list[dict]:
@@ -145,11 +157,12 @@ def ended(study: dict, folder: Path, method: str) -> str:
 def parameters(folder: Path, study: dict) -> int:
     """Weights of the encoder."""
     from scanloom import plugins
+    from scanloom.shard_index import manifests_of
 
     [(name, settings)] = study["encoder"].items()
     [task] = study["tasks"].values()
-    index = json.loads((folder / f"results/{task['dataset']}/shards/index.json").read_text())
-    shape = tuple(json.loads((folder / index["manifests"][0]["path"]).read_text())["images"]["shape"])
+    manifest = manifests_of(folder / f"results/{task['dataset']}/shards/index.json")[0]
+    shape = tuple(json.loads(manifest.read_text())["image"]["shape"])
     return plugins.load("encoders", name).build(plugins.settings("encoders", name, settings), shape, 0).count_params()
 
 
@@ -194,11 +207,13 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data", metavar="DIR")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--frozen-only", action="store_true", help="no finetuning: a third of the time")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="these alone, beside random features")
     parser.add_argument("--cores", type=int, default=2)
     arguments = parser.parse_args()
     work, page_file = arguments.work.resolve(), ROOT / "benchmarks" / "methods.md"
     for name in arguments.sets:
-        study, folder = run_study(name, arguments.shared.resolve(), work, arguments.cores, arguments.frozen_only)
+        options = (arguments.cores, arguments.frozen_only, arguments.methods)
+        study, folder = run_study(name, arguments.shared.resolve(), work, *options)
         rows = rows_of(study, folder)
         about = {"date": pd.Timestamp.today().date().isoformat(), "machine": machine(), "versions": versions()}
         budget = study["pretraining"]
@@ -207,6 +222,9 @@ def main() -> None:
             f"{budget['updates']} updates of {budget['batch']} images; seeds {study['seeds']}."
         )
         about["said"] += "".join(f" {row['method']} ended at {row['ended']}." for row in rows if row["ended"])
+        missing = [m for m in study_of(name, Path(), Path())["pretraining"]["methods"] if m not in budget["methods"]]
+        about["said"] += f" Not run yet: {', '.join(missing)}." if missing else ""
+        about["said"] += " Finetuning was not run." if study["arms"]["finetuned"] is None else ""
         about |= {"rows": rows, "table": table(study, rows)}
         (work / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
         print(f"{name}\n\n{about['table']}\n")
