@@ -89,6 +89,9 @@ def in_parallel(work: Callable[[Item, threading.Event], Result], items: Iterable
         except FetchError as problem:
             problems.append(problem)
             return None
+        except BaseException:
+            stop.set()  # here, not where it is noticed: this thread would begin the next item meanwhile
+            raise
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         futures = [pool.submit(one, item) for item in items]
