@@ -3,16 +3,11 @@
 Kingma & Ba, ICLR 2015, arXiv 1412.6980, algorithm 1. For published settings that used it; GANs with beta_1 = 0.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from scanloom.optimizers._moments import Moments
 
 
-class Settings(BaseModel):
+class Settings(Moments):
     """Moments."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the mean gradient; 0 in many GANs")
-    beta_2: float = Field(0.999, ge=0, lt=1, description="decay of the mean squared gradient; 0.9 in many GANs")
-    epsilon: float = Field(1e-7, gt=0, description="added to the root of the latter")
 
 
 def make(settings: Settings, weight_decay: float, shared: dict):

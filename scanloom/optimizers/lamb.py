@@ -5,15 +5,14 @@
 You et al., ICLR 2020, arXiv 1904.00962, algorithm 2. Biases and normalisations take Adam's step.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from scanloom.optimizers._moments import Moments
 
 
-class Settings(BaseModel):
+class Settings(Moments):
     """Moments."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the mean gradient")
-    beta_2: float = Field(0.999, ge=0, lt=1, description="decay of the mean squared gradient")
     epsilon: float = Field(1e-6, gt=0, description="added to the root of the latter")
 
 
