@@ -22,7 +22,7 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 
 
 class MethodTraining:
-    """`plugin` and its checked `settings`; `rows` of the shards' images it can use, their `keys` and `labels`.
+    """`name`, `plugin` and checked `settings` of the method; `rows` of the images it can use, their `keys` and `labels`.
 
     shards, views, budget: as in `pretraining.pretrain`. Raises ValueError where there are too few images, or settings
     that do not exist.
@@ -41,7 +41,7 @@ class MethodTraining:
         seed: int,
     ):
         self.shards, self.budget, self.seed = shards, budget, seed
-        self.plugin = plugins.load("methods", method)
+        self.name, self.plugin = method, plugins.load("methods", method)
         self.settings = plugins.settings("methods", method, method_settings)
         self._encoder_plugin = plugins.load("encoders", encoder)
         self._encoder_settings = plugins.settings("encoders", encoder, encoder_settings)
@@ -62,6 +62,11 @@ class MethodTraining:
         if hasattr(self.plugin, "encoder_shape"):
             return self.plugin.encoder_shape(self.settings, self.image_shape)
         return self.image_shape
+
+    @property
+    def decorrelates(self) -> bool:
+        """Whether the loss is against embeddings whose numbers say the same."""
+        return getattr(self.plugin, "DECORRELATES", False)
 
     def settle(self, images: np.ndarray) -> None:
         """Let the method compute settings from some stored images [n, *shape], where it wants to."""

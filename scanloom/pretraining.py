@@ -83,25 +83,17 @@ def pretrain(
         # What is watched and saved is another network where it has another size, precision, or averaged weights.
         same = training.trained_shape == image_shape and budget.precision == "float32" and budget.ema_momentum is None
         trained = model.encoder if same else training.encoder()
-
-        def name_batch(step: int) -> str:
-            items = shards.table["item_id"].iloc[rows[batch_at.positions(step)]]
-            more = f" and {len(items) - NAMED_ITEMS} more" if len(items) > NAMED_ITEMS else ""
-            return ", ".join(items[:NAMED_ITEMS]) + more
-
         if budget.synthetic_updates:
             seconds = seconds_without_input(model, batch_at(0), budget.synthetic_updates, budget.accumulate)
             about["images_per_s_without_input"] = budget.batch / seconds
-        head = projection_of(model, plugin)
-        decorrelates = getattr(plugin, "DECORRELATES", False)
-        label = f"{method} on {len(rows)} images"
         kept = {"weight": trained}
         if hasattr(plugin, "showing"):
             showing = plugin.showing(training.settings, model)
             sheets = SampleSheets(showing, watch.images[0], seed, folder)
             kept |= showing.networks
-        history = _train(model, kept, head, batch_at, budget, watch, folder, label, name_batch, sheets, decorrelates)
-        about |= _ending(history, budget, decorrelates) | {"kept_update": _keep(model, kept, budget, history, folder)}
+        history = _train(training, model, batch_at, kept, watch, sheets, folder)
+        about |= _ending(history, budget, training.decorrelates)
+        about["kept_update"] = _keep(model, kept, budget, history, folder)
         if sheets:
             origins = shards.table[["patient_id", "item_id"]].iloc[rows[watch.chosen]]
             about["generation"] = scored(showing, trained, watch.images, origins, seed, folder)
@@ -127,26 +119,16 @@ def pretrain(
 
 
 def _train(
-    model,
-    kept: dict,
-    head,
-    batch_at,
-    budget: Budget,
-    watch: Watch,
-    folder: Path,
-    label: str,
-    name_batch,
-    sheets,
-    decorrelates: bool,
+    training: MethodTraining, model, batch_at, kept: dict, watch: Watch, sheets: SampleSheets | None, folder: Path
 ) -> pd.DataFrame:
     """The history; curves, pictures and histograms go to TensorBoard while it runs.
 
     kept: networks whose weights the budget may want of the best row; "weight" is the encoder that is watched and
     saved, which at every interval gets the weights of the model's, or their moving averages, where it is another
-    network. head: what maps features to the loss's embeddings, or None. sheets: what is called with TensorBoard's
-    writer and the number of updates at every interval, and gives further columns of the history, or None.
+    network. sheets: of a method that makes images.
     """
-    trained = kept["weight"]
+    budget, trained = training.budget, kept["weight"]
+    head, decorrelates = projection_of(model, training.plugin), training.decorrelates
     schedule = plugins.load("schedules", budget.schedule.name)
     course = schedule, schedule.Settings(**budget.schedule.settings)
     checkpoints = folder / "checkpoints"
@@ -177,13 +159,20 @@ def _train(
             checkpoint_every=budget.interval,
             on_interval=on_interval,
             interval=budget.interval,
-            label=label,
+            label=f"{training.name} on {len(training.rows)} images",
             micro_batches=budget.accumulate,
             stop_when=stop_rule(budget, decorrelates),
             retries=budget.nan_retries,
-            name_batch=name_batch,
+            name_batch=lambda step: _items(training, batch_at.positions(step)),
             profiled=budget.profile and range(budget.profile.first, budget.profile.first + budget.profile.updates),
         )
+
+
+def _items(training: MethodTraining, positions: np.ndarray) -> str:
+    """Pseudonymous ids of the first few images at these places of the training's rows."""
+    items = training.shards.table["item_id"].iloc[training.rows[positions]]
+    more = f" and {len(items) - NAMED_ITEMS} more" if len(items) > NAMED_ITEMS else ""
+    return ", ".join(items[:NAMED_ITEMS]) + more
 
 
 def _bring_up_to_date(model, trained) -> None:
