@@ -22,7 +22,7 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 
 
 class MethodTraining:
-    """`name`, `plugin` and checked `settings` of the method; `rows` of the images it can use, their `keys` and `labels`.
+    """`name`, `plugin` and checked `settings` of the method; `rows` of images it can use, their `keys` and `labels`.
 
     shards, views, budget: as in `pretraining.pretrain`. Raises ValueError where there are too few images, or settings
     that do not exist.
