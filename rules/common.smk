@@ -103,3 +103,12 @@ def label_of_task(wildcards):
 def encoder_of_task(wildcards):
     """The encoder that the job's method pretrained on the task's corpus."""
     return f"results/{study.tasks[wildcards.task].corpus}/pretrained/{wildcards.method}/encoder.keras"
+
+
+def share_of_cores(jobs, most):
+    """Threads of each of so many jobs that can run side by side; `most` on a cluster, where a job has a node.
+
+    One job after the other with all cores takes longer: small operations hardly gain from a second thread.
+    """
+    cores = workflow.resource_settings.cores
+    return most if cores is None or workflow.remote_exec else max(1, min(most, cores // jobs))

@@ -43,7 +43,7 @@ rule pretrain_encoder:
         "logs/benchmarks/pretrain_encoder/{corpus}-{method}.tsv"
     conda:
         "../envs/learn.yaml"
-    threads: 4
+    threads: lambda w: share_of_cores(planning.trainings(study), most=4)
     resources:
         mem_mb=3000,
         runtime=2880,

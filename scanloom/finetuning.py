@@ -71,6 +71,7 @@ def finetune(
     settings: Finetuned,
     seeds: list[int],
     folder: Path,
+    compiler_folder: Path | None = None,
 ) -> Result:
     """Train every (seed, learning rate) at one fraction, choose per seed on validation, predict validation and test.
 
@@ -78,11 +79,14 @@ def finetune(
     training patients. views: a `view_pipeline.Pipeline`. folder: belongs to exactly this job (`run_store` names it by
     content); finished trainings are kept in its `checkpoints/` and used again when the job was killed. The chosen model
     of the first seed is written to `folder/model.keras`: images in [0, 1] to logits, with the layer "feature_map".
+    compiler_folder: remembers whether XLA pays (`training.remembered_jit`) for all jobs with this network and budget,
+    so that it is measured once; None: the folder of this job.
     Raises ValueError when the encoder's file does not fill the whole encoder.
     """
     folder = Path(folder)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    trainer = _Trainer(shards, task, arm, views, settings, folder / "checkpoints", len(seeds))
+    remembers = folder / "checkpoints" if compiler_folder is None else compiler_folder
+    trainer = _Trainer(shards, task, arm, views, settings, folder / "checkpoints", len(seeds), remembers)
     predictions, selection, history = [], [], []
     for seed in seeds:
         rows = labelled_rows(shards.table, task, patients_of(fraction_table, seed))
@@ -161,9 +165,19 @@ def phase_of(network, views, settings: Finetuned, jit_compile: bool, frozen: boo
 class _Trainer:
     """One network with its two compiled phases; the weights are set back before every training."""
 
-    def __init__(self, shards, task: Task, arm: Arm, views, settings: Finetuned, folder: Path, repetitions: int):
+    def __init__(
+        self,
+        shards,
+        task: Task,
+        arm: Arm,
+        views,
+        settings: Finetuned,
+        folder: Path,
+        repetitions: int,
+        compiler_folder: Path,
+    ):
         self.shards, self.task, self.arm, self.views, self.settings = shards, task, arm, views, settings
-        self.folder, self.repetitions = folder, repetitions
+        self.folder, self.repetitions, self.compiler_folder = folder, repetitions, compiler_folder
         self.image_shape = tuple(shards.images(np.array([0])).shape[1:])
         self.network = None
         self.initial = (None, None)
@@ -213,7 +227,7 @@ class _Trainer:
         def new(jit_compile: bool):
             return phase_of(self._new_network(seed), self.views, self.settings, jit_compile, frozen=False)
 
-        jit_compile = remembered_jit(self.folder, new, self._batches(seed, rows), updates)["jit_compile"]
+        jit_compile = remembered_jit(self.compiler_folder, new, self._batches(seed, rows), updates)["jit_compile"]
         if not jit_compile:
             make_deterministic()
         self.network = self._new_network(seed)

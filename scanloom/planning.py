@@ -119,6 +119,12 @@ def weight_files(study: Study, method: str) -> list[str]:
     return [] if file is None else [file]
 
 
+def trainings(study: Study) -> int:
+    """Pretrainings that compute: of every corpus by every method but those that leave the encoder as it is built."""
+    training = sum(plugins.load("methods", name).TRAINS for name in study.pretraining.methods)
+    return max(1, training * len(study.corpora))
+
+
 def methods_with_labels(study: Study) -> list[str]:
     """Methods that pretrain with labels: references in the comparison, not label savers."""
     return [name for name in study.pretraining.methods if plugins.load("methods", name).USES_LABELS]

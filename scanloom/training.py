@@ -25,6 +25,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from scanloom import profiler
+from scanloom.atomic_files import write_text
 from scanloom.branches import UPDATE_SHARE
 from scanloom.checkpoints import load_checkpoint, load_state, retries_of, save_checkpoint, save_state
 from scanloom.lazy import keras
@@ -274,17 +275,15 @@ def choose_jit(make_model: Callable, batch_at: Callable[[int], dict], steps: int
 def remembered_jit(folder: Path, make_model: Callable, batch_at: Callable, steps: int | None = None) -> dict:
     """The choice of `choose_jit` that `folder`/jit.json holds, measured and written there the first time.
 
-    A resumed training must not measure again: another choice would change the last bits of every later update.
+    A resumed training must not measure again: another choice would change the last bits of every later update. Of
+    several processes that measure at once, the first one's choice is everybody's.
     """
     path = Path(folder) / "jit.json"
-    if path.exists():
-        return json.loads(path.read_text())
-    choice = choose_jit(make_model, batch_at, steps)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name("jit.json.part")
-    part.write_text(json.dumps(choice))
-    os.replace(part, path)
-    return choice
+    if not path.exists():
+        choice = choose_jit(make_model, batch_at, steps)
+        if not path.exists():
+            write_text(path, json.dumps(choice))
+    return json.loads(path.read_text())
 
 
 def limit_threads(threads: int) -> None:

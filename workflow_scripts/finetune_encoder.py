@@ -21,17 +21,12 @@ PUBLISHED = {name: f"{name}.parquet" for name in ("predictions", "selection", "h
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])
-    params, method = snakemake.params, snakemake.wildcards.method
+    params, method, fraction = snakemake.params, snakemake.wildcards.method, snakemake.wildcards.fraction
     plugin = plugins.load("methods", method)
     fresh, own = plugin.FRESH_PER_SEED, hasattr(plugin, "own_encoder")
     inputs = [snakemake.input.index, snakemake.input.fraction, *([] if fresh else [snakemake.input.encoder])]
     settings = {k: params[k] for k in ("label", "arm", "seeds", "encoder", "views", "seed", "code")}
-    named = {
-        "kind": "finetune",
-        "method": method,
-        "fraction": snakemake.wildcards.fraction,
-        "versions": framework_versions(),
-    }
+    named = {"kind": "finetune", "method": method, "fraction": fraction, "versions": framework_versions()}
     run = open_run(params.runs, named | settings | {"data": [sha256_of(path) for path in inputs]})
     if run.finished():
         print(f"run {run.fingerprint} is finished: reused")
@@ -40,9 +35,12 @@ if __name__ == "__main__":
         shards = open_shards(manifests_of(snakemake.input.index))
         encoder = plugins.settings("encoders", params.encoder["name"], params.encoder["settings"])
         file = None if fresh else Path(snakemake.input.encoder)
+        network = {"method": method} if own else settings["encoder"]
+        training = {k: settings[k] for k in ("arm", "seeds", "views")} | {"shape": list(shards.image_spec["shape"])}
+        about = {"kind": "compiler", "versions": named["versions"], "threads": snakemake.threads, "network": network}
         result = finetune(
             shards,
-            float(snakemake.wildcards.fraction),
+            float(fraction),
             pd.read_parquet(snakemake.input.fraction),
             Task(params.label["column"], tuple(params.label["classes"]), params.label["kind"]),
             Arm(method, None if own else params.encoder["name"], encoder, file),
@@ -50,6 +48,7 @@ if __name__ == "__main__":
             Finetuned(**params.arm),
             params.seeds,
             run.folder,
+            compiler_folder=open_run(params.runs, about | training).folder,
         )
         for name in ("predictions", "selection", "history"):
             getattr(result, name).to_parquet(run.folder / PUBLISHED[name], index=False)

@@ -27,7 +27,10 @@ def section_names(chosen: list[str] | None) -> list[str]:
 
 
 def build_sections(tables: StudyTables, chosen: list[str] | None = None) -> dict[str, Section]:
-    """Every section by name, in order. An error names the section it happened in."""
+    """Every section by name, in order, but those (None) of which this study has nothing.
+
+    An error names the section it happened in.
+    """
     sections = {}
     for name in section_names(chosen):
         try:
@@ -35,7 +38,7 @@ def build_sections(tables: StudyTables, chosen: list[str] | None = None) -> dict
         except Exception as error:
             error.add_note(f"while building the report's section '{name}'")
             raise
-    return sections
+    return {name: section for name, section in sections.items() if section is not None}
 
 
 def build_report(

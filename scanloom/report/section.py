@@ -138,7 +138,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Section:
-    """One section: its title, one or two lead sentences, its blocks in order."""
+    """One section: its title, one or two lead sentences, its blocks in order. `build` may give None: nothing to say."""
 
     title: str
     lead: str

@@ -25,6 +25,10 @@ def test_references_are_the_methods_that_use_labels(study):
     assert planning.methods_with_labels(study) == ["supervised"]
 
 
+def test_pretrainings_that_compute_share_the_cores(study):
+    assert planning.trainings(study) == 2, "supervised and barlow_twins; from_scratch is what a seed builds"
+
+
 def test_report_gets_no_salt(study):
     assert study.salt
     assert planning.public(study)["salt"] is None

@@ -185,6 +185,7 @@ def test_without_any_table_every_section_explains_why_it_is_empty(tmp_path):
     expected = {"bleed/evaluation/metrics.parquet": tmp_path / "absent.parquet"}
     tables = StudyTables(expected, report_study.config(), report_study.datasets())
     sections = assemble.build_sections(tables)
+    assert set(assemble.section_names(None)) - set(sections) == {"made_images", "studies"}, "which studies may lack"
     for name, section in sections.items():
         assert any(isinstance(block, Note) and len(block.text) > 20 for block in section.blocks), name
         assert not any(isinstance(block, Figure | Cards) for block in section.blocks), name

@@ -3,7 +3,7 @@
 import numpy as np
 
 from scanloom.report import wording
-from scanloom.report.section import Card, Cards, Heading, Note, Section, Table
+from scanloom.report.section import Card, Cards, Heading, Section, Table
 from scanloom.report.sections.contact_sheet import in_colour
 from scanloom.report.study_tables import StudyTables
 
@@ -23,23 +23,22 @@ NAMES = {
 NUMBERS = ("Images", "FID", "FID of real images", "Precision", "Recall", "Copies", "Latent numbers used")
 
 
-def build(tables: StudyTables) -> Section:
-    """Per corpus: scores of every method that makes images, and its pictures."""
+def build(tables: StudyTables) -> Section | None:
+    """Per corpus: scores of every method that makes images, and its pictures; None where no method makes images."""
     blocks = []
     for corpus in tables.corpora:
-        blocks.append(Heading(wording.title(corpus)))
         sheets = {method: tables.arrays(_name(corpus, method)) for method in tables.methods}
         sheets = {method: sheet for method, sheet in sheets.items() if sheet is not None and "real" in sheet}
         if not sheets:
-            blocks.append(Note("No method of this study makes images, or its pictures were not given."))
             continue
+        blocks.append(Heading(wording.title(corpus)))
         colour = any(in_colour(tables, dataset) for dataset in tables.config["corpora"][corpus]["datasets"])
         blocks.append(_scores(tables, corpus, list(sheets)))
         for method, sheet in sheets.items():
             blocks.append(_pictures(corpus, method, sheet, colour))
             if "traversal" in sheet:
                 blocks.append(_traversal(corpus, method, sheet, colour))
-    return Section(TITLE, LEAD, tuple(blocks))
+    return Section(TITLE, LEAD, tuple(blocks)) if blocks else None
 
 
 def _name(corpus: str, method: str) -> str:

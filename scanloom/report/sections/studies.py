@@ -27,8 +27,8 @@ FEW = 4  # numbers that stand side by side instead of on an axis
 FINISHED = "finished"
 
 
-def build(tables: StudyTables) -> Section:
-    """One part per search, by its kind."""
+def build(tables: StudyTables) -> Section | None:
+    """One part per search, by its kind; None without searches."""
     blocks = []
     for name, search in (tables.config.get("studies") or {}).items():
         blocks.append(Heading(f"{wording.title(name)} ({wording.title(search['kind']).lower()})"))
@@ -38,9 +38,7 @@ def build(tables: StudyTables) -> Section:
             blocks += range_test.blocks(tables, name)
         else:
             blocks += _scored(tables, name, search)
-    if not blocks:
-        blocks.append(Note("The study has no searches (`studies:` in its configuration; see docs/studies.md)."))
-    return Section(TITLE, LEAD, tuple(blocks))
+    return Section(TITLE, LEAD, tuple(blocks)) if blocks else None
 
 
 # Searches with scores
