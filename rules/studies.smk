@@ -77,7 +77,7 @@ rule check_resources:
         "logs/benchmarks/check_resources/{search}.tsv"
     conda:
         "../envs/learn.yaml"
-    threads: workflow.cores
+    threads: lambda w: share_of_cores(1, most=16)
     resources:
         mem_mb=8000,
         runtime=1440,

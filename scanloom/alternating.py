@@ -70,6 +70,11 @@ class Alternating:
         self.optimizer = _Optimizers(players, factors)
 
     @property
+    def round(self) -> int:
+        """Updates until every player has had its turns."""
+        return len(self._order)
+
+    @property
     def variables(self) -> list:
         """The variables of all networks, each once."""
         every = {id(variable): variable for player in self.players for variable in player.variables}

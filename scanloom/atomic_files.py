@@ -1,18 +1,19 @@
 """Files that appear whole or not at all, whatever kills the process that writes them."""
 
+import contextlib
 import errno
 import fcntl
 import glob
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@contextmanager
+@contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` when the block ends without an error.
 
@@ -62,3 +63,18 @@ def write_text(path: Path, text: str) -> None:
     """The file holds `text` (UTF-8), or what it held before."""
     with whole_file(path) as file:
         file.write(text.encode())
+
+
+def write_once(path: Path, text: str) -> None:
+    """The file holds `text` (UTF-8), or what another process wrote first."""
+    path = Path(path)
+    with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=f".{path.name}.") as folder:
+        part = Path(folder) / path.name
+        write_text(part, text)
+        with contextlib.suppress(FileExistsError):
+            os.link(part, path)  # which, other than a move, leaves alone what is there
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -3,15 +3,46 @@
 They stand apart from `config.py`: a new key elsewhere in the study is no change of the code that trainings run on.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from scanloom.arms import Strict
 from scanloom.plugin_fields import plugin_of
+from scanloom.plugins import suggestion
 
-FALLING = ("loss", "alignment", "uniformity", "dead_units")
-"""Columns of the history that are better lower; all others are better higher."""
+FALLING = (
+    *("alignment", "uniformity", "dead_units", "projection_redundancy"),
+    *("reconstruction", "kl", "total_correlation", "mutual_information", "dimension_kl"),
+)
+"""Columns of the history that are better lower, beside all whose name ends in "loss"."""
+RISING = (
+    *("rankme", "lidar", "embedding_std", "embedding_spread", "accuracy", "active_units"),
+    *("projection_spread", "projection_rankme", "projection_scale"),
+)
+"""Columns that are better higher, beside kNN and probes."""
+BY_LABEL = ("knn_", "probe_")
+
+
+def falls(metric: str) -> bool:
+    """Whether a column of the history is better lower. Raises ValueError for columns of which nobody knows."""
+    if metric in FALLING or metric.endswith("loss"):
+        return True
+    if metric in RISING or metric.startswith(BY_LABEL):
+        return False
+    known = ["loss", *FALLING, *RISING]
+    raise ValueError(
+        f"'{metric}' is no column of the history that tells better from worse. Known: {', '.join(known)}, "
+        f"knn_<label>, probe_<label>, and the losses of methods (<...>_loss).{suggestion(metric, known)}"
+    )
+
+
+def _judging(metric: str) -> str:
+    falls(metric)
+    return metric
+
+
+Metric = Annotated[str, AfterValidator(_judging)]
 
 
 class Monitors(Strict):
@@ -32,7 +63,7 @@ class Monitors(Strict):
 class EarlyStopping(Strict):
     """End when a column of the history no longer gets better."""
 
-    metric: str = Field("loss", description="column of history.parquet, such as loss, rankme, knn_<label>")
+    metric: Metric = Field("loss", description="column of history.parquet, such as loss, rankme, knn_<label>")
     patience: int = Field(5, ge=1, description="intervals without a new best")
     least: float = Field(0.0, ge=0, description="change that counts as better")
 
@@ -40,7 +71,7 @@ class EarlyStopping(Strict):
 class Threshold(Strict):
     """End as soon as a column of the history is good enough."""
 
-    metric: str = Field("loss", description="column of history.parquet")
+    metric: Metric = Field("loss", description="column of history.parquet")
     value: float = Field(description="good enough")
 
 
@@ -75,7 +106,7 @@ class Budget(Strict):
         None, gt=0, lt=1, description="monitor and save a moving average of the weights; null: the weights"
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of computations; weights, losses and what is saved are float32"
+        "float32", description="of computations; weights, losses and the saved encoder are float32"
     )
     nan_retries: int = Field(
         2, ge=0, description="times to go back to the last checkpoint at half the rate when a loss is not finite"
@@ -83,7 +114,7 @@ class Budget(Strict):
     early_stopping: EarlyStopping | None = Field(None, description="null: train all updates")
     stop_at: Threshold | None = Field(None, description="null: no threshold")
     keep: Literal["last", "best"] = Field("last", description="encoder that is saved: of the end, or best by best_by")
-    best_by: str = Field("rankme", description="column of history.parquet for keep: best")
+    best_by: Metric = Field("rankme", description="column of history.parquet for keep: best")
     snapshot_every: int = Field(0, ge=0, description="updates between encoders kept in snapshots/; 0: none")
     monitors: Monitors = Monitors()
     tensorboard_images: bool = Field(True, description="views and histograms of features and weights, not only curves")
@@ -106,9 +137,29 @@ class Budget(Strict):
             )
         if self.batch // self.accumulate < 2:
             raise ValueError(f"accumulate {self.accumulate} leaves one image per part; batch statistics need two")
+        if self.precision == "float16" and self.accumulate > 1:
+            raise ValueError(
+                "float16 leaves out parts whose gradients overflow, so updates would mix parts of two batches; with "
+                "accumulate above 1 use bfloat16 or float32"
+            )
+        if self.profile and self.profile.first + self.profile.updates > self.updates:
+            last = self.profile.first + self.profile.updates
+            raise ValueError(f"profile: update {last} is beyond the training's end ({self.updates} updates)")
         return self
+
+    @property
+    def chooses_by_labels(self) -> bool:
+        """Whether labels of training images decide which encoder is saved: then the method is no label saver."""
+        ends = [rule.metric for rule in (self.early_stopping, self.stop_at) if rule is not None]
+        return any(name.startswith(BY_LABEL) for name in [*ends, *([self.best_by] if self.keep == "best" else [])])
+
+
+def overridden(common: dict, own: dict) -> dict:
+    """The keys of a budget with a method's own in their place; of tables such as monitors, key by key."""
+    tables = {key for key, value in common.items() if isinstance(value, dict) and "name" not in value}
+    return common | {key: common[key] | value if key in tables and value else value for key, value in own.items()}
 
 
 def better(metric: str, new: float, old: float, least: float = 0.0) -> bool:
     """Whether a column's new value is better than its old one by more than `least`; never for what is not a number."""
-    return new < old - least if metric in FALLING else new > old + least
+    return new < old - least if falls(metric) else new > old + least

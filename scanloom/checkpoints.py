@@ -10,40 +10,32 @@ from pathlib import Path
 
 import numpy as np
 
-
-def save_state(path: Path, model, step: int) -> None:
-    """Write `model.variables`, `model.optimizer.variables` and the number of updates done, atomically."""
-    _write(path, model, step, {})
-
-
-def load_state(path: Path, model) -> int:
-    """The number of updates done, after the variables of `path` were put into `model` and its optimizer.
-
-    The model must be compiled and built. Raises ValueError where the file is of another model.
-    """
-    with np.load(path) as stored:
-        return _assign(path, stored, model)
+from scanloom.atomic_files import whole_file
 
 
 def save_checkpoint(
     path: Path, model, step: int, rows: list[dict], logs: list[dict[str, float]], retries: int = 0
 ) -> None:
-    """The state, the history so far, what the updates of the interval under way reported, times of going back."""
+    """The variables of the model and its optimizer, updates done, the history so far, what the updates of the interval
+    under way reported, and how often the training went back to an earlier checkpoint; atomically.
+    """
+    path = Path(path)
+    values = {name: np.asarray(variable.value) for name, variable in _variables(model).items()}
     texts = {"rows": np.array(json.dumps(rows)), "logs": np.array(json.dumps(logs))}
-    _write(path, model, step, texts | {"retries": np.int64(retries)})
+    with whole_file(path) as file:
+        np.savez(file, step=np.int64(step), retries=np.int64(retries), **values, **texts)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def retries_of(path: Path) -> int:
-    """How often the training of a checkpoint went back to an earlier one."""
-    with np.load(path) as stored:
-        return int(stored["retries"])
+def load_checkpoint(path: Path, model) -> tuple[int, list[dict], list[dict[str, float]], int]:
+    """(updates done, history rows, logs of the interval under way, times of going back) of `save_checkpoint`.
 
-
-def load_checkpoint(path: Path, model) -> tuple[int, list[dict], list[dict[str, float]]]:
-    """(updates done, history rows, logs of the interval under way) of `save_checkpoint`; the model gets its state."""
+    The model, which must be compiled and built, gets its state. Raises ValueError where the file is of another model.
+    """
     with np.load(path) as stored:
         step = _assign(path, stored, model)
-        return step, json.loads(str(stored["rows"])), json.loads(str(stored["logs"]))
+        return step, json.loads(str(stored["rows"])), json.loads(str(stored["logs"])), int(stored["retries"])
 
 
 def step_of(path: Path) -> int:
@@ -57,18 +49,6 @@ def step_of(path: Path) -> int:
 def _variables(model) -> dict[str, object]:
     groups = {"model": model.variables, "optimizer": model.optimizer.variables}
     return {f"{group}_{i:04d}": variable for group, all_ in groups.items() for i, variable in enumerate(all_)}
-
-
-def _write(path: Path, model, step: int, extra: dict[str, np.ndarray]) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values = {name: np.asarray(variable.value) for name, variable in _variables(model).items()}
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        np.savez(file, step=np.int64(step), **values, **extra)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def _assign(path: Path, stored, model) -> int:

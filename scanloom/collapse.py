@@ -8,6 +8,8 @@ import math
 
 SETTLED = 32
 """Updates until statistics of normalisations (momentum 0.9) hold 3 % of their start; before, all looks collapsed."""
+AVERAGED = 3.0
+"""Spans of a moving average of weights (1 / (1 - momentum) updates) until it holds 5 % of its start."""
 INTERVALS = 3
 """Rows in a row with the same sign."""
 SMALLEST_SPREAD = 0.05
@@ -35,12 +37,18 @@ CAUSES = {
 }
 
 
-def signs(row: dict, decorrelates: bool) -> list[str]:
-    """Names of the signs of collapse in one row, gravest first; none before the normalisations have settled.
+def settled_after(ema_momentum: float | None) -> int:
+    """Updates before which nothing is judged: a moving average of weights begins at weights nobody trained, too."""
+    return SETTLED if ema_momentum is None else max(SETTLED, math.ceil(AVERAGED / (1 - ema_momentum)))
+
+
+def signs(row: dict, decorrelates: bool, settled: int = SETTLED) -> list[str]:
+    """Names of the signs of collapse in one row, gravest first; none before the network has settled.
 
     decorrelates: whether the loss has a term against redundancy. Without one (BYOL) healthy embeddings are redundant.
+    settled: of `settled_after`.
     """
-    if row["step"] < SETTLED:
+    if row["step"] < settled:
         return []
     if not math.isfinite(row["embedding_spread"]):
         return ["not finite"]
@@ -54,18 +62,19 @@ def signs(row: dict, decorrelates: bool) -> list[str]:
     return [name for name, seen in found.items() if seen]
 
 
-def collapsing(row: dict, decorrelates: bool) -> bool:
+def collapsing(row: dict, decorrelates: bool, settled: int = SETTLED) -> bool:
     """Whether a row of the history shows any sign."""
-    return bool(signs(row, decorrelates))
+    return bool(signs(row, decorrelates, settled))
 
 
-def lasting_collapse(rows: list[dict], decorrelates: bool) -> str | None:
+def lasting_collapse(rows: list[dict], decorrelates: bool, settled: int = SETTLED) -> str | None:
     """The likely cause, with its evidence, where the last rows share a sign; else None."""
     last = rows[-INTERVALS:]
     if len(last) < INTERVALS:
         return None
-    common = [name for name in signs(last[-1], decorrelates) if all(name in signs(row, decorrelates) for row in last)]
-    if not common and all(_shrunk(rows, row) for row in last):
+    seen = [signs(row, decorrelates, settled) for row in last]
+    common = [name for name in seen[-1] if all(name in others for others in seen)]
+    if not common and all(_shrunk(rows, row, settled) for row in last):
         common = ["shrunk"]
     if not common:
         return None
@@ -73,7 +82,7 @@ def lasting_collapse(rows: list[dict], decorrelates: bool) -> str | None:
     return f"collapse: {CAUSES[common[0]].format(**values)}"
 
 
-def _shrunk(rows: list[dict], row: dict) -> bool:
+def _shrunk(rows: list[dict], row: dict, settled: int) -> bool:
     scale = row.get("projection_scale", math.inf)
-    first = next((r["projection_scale"] for r in rows if r["step"] >= SETTLED and "projection_scale" in r), 0.0)
-    return row["step"] >= SETTLED and scale < SHRUNK_SCALE and scale < SHRUNK_SHARE * first
+    first = next((r["projection_scale"] for r in rows if r["step"] >= settled and "projection_scale" in r), 0.0)
+    return row["step"] >= settled and scale < SHRUNK_SCALE and scale < SHRUNK_SHARE * first

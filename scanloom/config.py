@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from scanloom import plugins, selection, view_choice
 from scanloom.arms import Finetuned, Frozen, Strict
-from scanloom.budget import Budget
+from scanloom.budget import Budget, overridden
 from scanloom.plugin_fields import Plugin, one_plugin, plugin_of
 from scanloom.search_settings import Search
 
@@ -387,7 +387,7 @@ class Pretraining(Budget):
     def budget_of(self, method: str) -> Budget:
         """What this method is trained with. Raises ValueError."""
         common = self.model_dump(mode="json", exclude={"methods", "overrides"})
-        return Budget(**{**common, **self.overrides.get(method, {})})
+        return Budget(**overridden(common, self.overrides.get(method, {})))
 
     @model_validator(mode="after")
     def _checked_overrides(self):

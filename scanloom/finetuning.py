@@ -6,7 +6,6 @@ candidates, the baseline included; the weights that are best on validation are k
 
 import io
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 
 from scanloom import plugins
 from scanloom.arms import Finetuned
+from scanloom.atomic_files import whole_file
 from scanloom.downstream import (
     Arm,
     LabelledRows,
@@ -314,10 +314,8 @@ SPLIT_LOGITS = ("validation", "test")
 def _write_fit(path: Path, fit: dict) -> None:
     arrays = {f"weight_{index:04d}": value for index, value in enumerate(fit["weights"])}
     values = {name: fit[name] for name in SCALARS + SPLIT_LOGITS}
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
+    with whole_file(path) as file:
         np.savez(file, history=fit["history"].to_json(double_precision=15), **values, **arrays)
-    os.replace(part, path)
 
 
 def _read_fit(path: Path) -> dict:

@@ -59,10 +59,11 @@ def smoothed(losses: np.ndarray) -> np.ndarray:
     return sums / np.cumsum(weights)
 
 
-def advice(curve: pd.DataFrame) -> dict:
+def advice(curve: pd.DataFrame, updates: int) -> dict:
     """What the curve says: lowest_at, steepest_at, suggested (learning rates), rose; None where the loss never fell.
 
-    suggested: the rate of the steepest fall, but at most a tenth of the rate where the loss was lowest.
+    updates: planned ones; a shorter curve ended because the loss rose. suggested: the rate of the steepest fall, but at
+    most a tenth of the rate where the loss was lowest.
     """
     known = curve.dropna(subset="loss")
     losses, learning_rates = known["loss"].to_numpy(float), known["learning_rate"].to_numpy(float)
@@ -70,9 +71,9 @@ def advice(curve: pd.DataFrame) -> dict:
     if len(losses) < 4:
         return {**nothing, "rose": True}
     smooth = smoothed(losses)
-    start, noise = _start(losses, len(losses))
+    start, noise = _start(losses, updates)
     lowest = int(smooth.argmin())
-    rose = len(known) < len(curve) or has_risen(losses, len(losses))
+    rose = len(known) < updates or has_risen(losses, updates)
     if lowest == 0 or start - smooth[lowest] <= noise:
         return {**nothing, "rose": rose}
     high = np.flatnonzero(smooth[:lowest] >= start - BEGUN * (start - smooth[lowest]))

@@ -6,6 +6,7 @@ not.
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import wraps
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,31 @@ from scanloom.view_pipeline import Pipeline
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
+class DoesNotFit(ValueError):
+    """Settings that do not fit each other or the images: nothing can be trained with them."""
+
+
+def _fitting(function: Callable) -> Callable:
+    """A ValueError of what is made before the training begins means settings that do not fit."""
+
+    @wraps(function)
+    def checked(*arguments, **named):
+        try:
+            return function(*arguments, **named)
+        except ValueError as error:
+            raise DoesNotFit(str(error)) from error
+
+    return checked
+
+
 class MethodTraining:
     """`name`, `plugin` and checked `settings` of the method; `rows` of images it can use, their `keys` and `labels`.
 
-    shards, views, budget: as in `pretraining.pretrain`. Raises ValueError where there are too few images, or settings
-    that do not exist.
+    shards, views, budget: as in `pretraining.pretrain`. Raises DoesNotFit where there are too few images, or settings
+    that do not exist or fit.
     """
 
+    @_fitting
     def __init__(
         self,
         shards,
@@ -68,11 +87,13 @@ class MethodTraining:
         """Whether the loss is against embeddings whose numbers say the same."""
         return getattr(self.plugin, "DECORRELATES", False)
 
+    @_fitting
     def settle(self, images: np.ndarray) -> None:
         """Let the method compute settings from some stored images [n, *shape], where it wants to."""
         if hasattr(self.plugin, "settle"):
             self.settings = self.plugin.settle(self.settings, images, self.shards.image_spec)
 
+    @_fitting
     def batch_at(self) -> Callable[[int], dict[str, np.ndarray]]:
         """step -> batch dict, see `method_batches.batches`. To be called after `settle`."""
         budget = self.budget
@@ -96,6 +117,7 @@ class MethodTraining:
             return self.plugin.own_encoder(self.settings, shape, self.seed)
         return self._encoder_plugin.build(self._encoder_settings, shape, self.seed)
 
+    @_fitting
     def model(self, jit_compile: bool):
         """The untrained model, compiled, with `.encoder`. To be called after `settle`."""
         budget = self.budget
@@ -113,11 +135,11 @@ class MethodTraining:
 def bare_training(shards, *, images_to_settle: int = 512, **what) -> tuple[object, Callable]:
     """(compiled model, step -> batch dict) for short looks at single updates; what: arguments of `MethodTraining`.
 
-    Raises ValueError, also where the method does not train.
+    Raises DoesNotFit, also where the method does not train.
     """
     training = MethodTraining(shards, **what)
     if not training.plugin.TRAINS:
-        raise ValueError(f"{what['method']} trains nothing before the labels come; choose a method that does")
+        raise DoesNotFit(f"{what['method']} trains nothing before the labels come; choose a method that does")
     training.settle(shards.images(training.rows[:images_to_settle]))
     # XLA on JAX only, which knows nothing else: compiling costs more than so few updates.
     return training.model(jit_compile=keras.backend.backend() == "jax"), training.batch_at()

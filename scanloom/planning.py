@@ -126,8 +126,13 @@ def trainings(study: Study) -> int:
 
 
 def methods_with_labels(study: Study) -> list[str]:
-    """Methods that pretrain with labels: references in the comparison, not label savers."""
-    return [name for name in study.pretraining.methods if plugins.load("methods", name).USES_LABELS]
+    """Methods that pretrain with labels, or whose encoder labels choose: references in comparisons, no label savers."""
+    pretraining = study.pretraining
+    return [
+        name
+        for name in pretraining.methods
+        if plugins.load("methods", name).USES_LABELS or pretraining.budget_of(name).chooses_by_labels
+    ]
 
 
 def explained_methods(study: Study) -> list[str]:

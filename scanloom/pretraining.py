@@ -3,17 +3,17 @@
 import json
 import logging
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from scanloom import plugins
+from scanloom.atomic_files import whole_file, write_text
 from scanloom.board import Board, add_image
 from scanloom.budget import Budget, better
 from scanloom.checkpoints import step_of
-from scanloom.collapse import collapsing, lasting_collapse
+from scanloom.collapse import collapsing, lasting_collapse, settled_after
 from scanloom.generation import SampleSheets, grid, scored, write_for_report
 from scanloom.lazy import keras
 from scanloom.method_training import MethodTraining
@@ -24,7 +24,7 @@ from scanloom.stopping import stop_rule
 from scanloom.training import make_deterministic, remembered_jit, seconds_without_input, train_steps
 from scanloom.watch import Watch, projection_of
 
-__all__ = ["Budget", "pretrain"]
+__all__ = ["Budget", "assert_allowed", "pretrain"]
 
 NAMED_ITEMS = 8
 PICTURED_IMAGES = 4
@@ -56,7 +56,7 @@ def pretrain(
     checkpoints/, from which a second call with the same arguments goes on. Raises ValueError, and FloatingPointError
     where a loss is not finite whatever was tried.
     """
-    _assert_allowed(shards.table, allowed_patients)
+    assert_allowed(shards.table, allowed_patients)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     training = MethodTraining(
@@ -76,7 +76,8 @@ def pretrain(
     sheets = None
     if plugin.TRAINS:
         batch_at = training.batch_at()
-        about["jit"] = remembered_jit(folder / "checkpoints", training.model, batch_at, budget.updates)
+        given = training.model, batch_at, budget.updates, budget.accumulate
+        about["jit"] = remembered_jit(folder / "checkpoints", *given)
         if not about["jit"]["jit_compile"]:
             make_deterministic()
         model = training.model(about["jit"]["jit_compile"])
@@ -103,10 +104,10 @@ def pretrain(
             plugin.prepare(trained, training.settings)
         row = {"step": 0, "loss": math.nan, "learning_rate": 0.0, "images_per_s": math.nan, "wait_share": 0.0}
         history = pd.DataFrame([row | watch.row(trained) | {"collapsing": False}])
-    about |= _last_look(sheets, watch.images, int(history["step"].iloc[-1]), folder)
+    about |= _last_look(sheets, watch.images, about["kept_update"] or 0, int(history["step"].iloc[-1]), folder)
     about |= {
         "method": method,
-        "uses_labels": plugin.USES_LABELS,
+        "uses_labels": plugin.USES_LABELS or budget.chooses_by_labels,
         "trains": plugin.TRAINS,
         "seed": seed,
         "budget": budget.model_dump(mode="json"),
@@ -137,7 +138,7 @@ def _train(
         def on_interval(step: int, row: dict) -> dict:
             _bring_up_to_date(model, trained)
             seen = watch.row(trained, head) | (sheets(board.writer, step) if sheets else {})
-            seen["collapsing"] = collapsing(row | seen, decorrelates)
+            seen["collapsing"] = collapsing(row | seen, decorrelates, settled_after(budget.ema_momentum))
             board.curves(row | seen)
             interval = -(-step // budget.interval)
             if budget.tensorboard_images and (interval - 1) % PICTURES_EVERY == 0:
@@ -188,22 +189,20 @@ def _note_best(path: Path, model, kept: dict, row: dict, column: str) -> None:
     if column not in row:
         known = ", ".join(sorted(name for name, value in row.items() if isinstance(value, float)))
         raise ValueError(f"best_by: the history has no column '{column}'. Known: {known}")
+    if not math.isfinite(row[column]):
+        return
     if path.exists():
         with np.load(path) as stored:
             # What a training wrote after its last checkpoint, before it was killed, comes again.
             if stored["step"] < row["step"] and not better(column, row[column], float(stored["value"])):
                 return
-    elif not math.isfinite(row[column]):
-        return
-    part = _made(path.parent) / "best.part"
     weights = {
         f"{name}_{i:04d}": values
         for name, network in kept.items()
         for i, values in enumerate(_weights_of(model, network))
     }
-    with open(part, "wb") as file:
+    with whole_file(path) as file:
         np.savez(file, step=row["step"], value=row[column], **weights)
-    os.replace(part, path)
 
 
 def _keep(model, kept: dict, budget: Budget, history: pd.DataFrame, folder: Path) -> int:
@@ -230,15 +229,18 @@ def _weights_of(model, network) -> list[np.ndarray]:
     return [copied(averages.get(id(variable), variable)) for variable in network.weights]
 
 
-def _last_look(sheets: SampleSheets | None, images: list[np.ndarray], step: int, folder: Path) -> dict:
-    """What run.json has to say of the latent space, if there is one; writes pictures.npz, whatever there is to see."""
+def _last_look(sheets: SampleSheets | None, images: list[np.ndarray], kept: int, last: int, folder: Path) -> dict:
+    """What run.json has to say of the latent space, if there is one; writes pictures.npz, whatever there is to see.
+
+    kept: the update whose weights the networks have; last: the training's last one.
+    """
     found, shown, traversed = {}, {}, {}
     if sheets:
         shown, codes = sheets.pictures()
         if codes:
-            with Board(folder / "tensorboard", step) as board:
-                found["latent"], traversed = sheets.explored(images, board.writer, step)
-    write_for_report(folder / "pictures.npz", step, shown, traversed)
+            with Board(folder / "tensorboard", last) as board:
+                found["latent"], traversed = sheets.explored(images, board.writer, kept)
+    write_for_report(folder / "pictures.npz", kept, shown, traversed)
     return found
 
 
@@ -248,12 +250,13 @@ def _ending(history: pd.DataFrame, budget: Budget, decorrelates: bool) -> dict:
     why, step = stop_rule(budget, decorrelates)(rows), int(rows[-1]["step"])
     return {
         "stopped": {"update": step, "why": why} if why and step < budget.updates else None,
-        "collapsed": lasting_collapse(rows, decorrelates),
+        "collapsed": lasting_collapse(rows, decorrelates, settled_after(budget.ema_momentum)),
         "retries": int(rows[-1]["retries"]),
     }
 
 
-def _assert_allowed(table: pd.DataFrame, allowed: set[str]) -> None:
+def assert_allowed(table: pd.DataFrame, allowed: set[str]) -> None:
+    """Raises ValueError where the images' table has other patients."""
     strangers = sorted(set(table["patient_id"]) - set(allowed))
     if strangers:
         raise ValueError(
@@ -278,8 +281,7 @@ def _save(folder: Path, encoder, history: pd.DataFrame, about: dict) -> dict:
         "final_loss": None if math.isnan(history["loss"].iloc[-1]) else float(history["loss"].iloc[-1]),
     }
     save_model(encoder, folder / "encoder.keras")
-    history.to_parquet(folder / "history.part", index=False)
-    os.replace(folder / "history.part", folder / "history.parquet")
-    (folder / "run.part").write_text(json.dumps(about, indent=1, sort_keys=True))
-    os.replace(folder / "run.part", folder / "run.json")
+    with whole_file(folder / "history.parquet") as file:
+        history.to_parquet(file, index=False)
+    write_text(folder / "run.json", json.dumps(about, indent=1, sort_keys=True))
     return about

@@ -3,6 +3,7 @@
 What it writes is read by TensorBoard's profile page and, for JAX, by Perfetto.
 """
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,23 +11,27 @@ from scanloom.lazy import keras
 
 
 @contextmanager
-def recording(profiled: range | None, step: int, folder: Path | None):
-    """Record from the first to the last step of `profiled` into the folder `profile` beside `folder`.
+def recorder(profiled: range | None, folder: Path | None) -> Iterator[Callable[[int], None]]:
+    """A function to call before each step, which begins to record at the first of `profiled` and ends after the last.
 
-    A training that fails in between leaves no record.
+    The record goes to the folder `profile` beside `folder`. It ends with the block at the latest, whatever ends that.
     """
-    if profiled is None or step not in profiled or folder is None:
-        yield
-        return
-    if step == profiled[0]:
-        _start(str(Path(folder).parent / "profile"))
+    running = False
+
+    def before(step: int) -> None:
+        nonlocal running
+        wanted = profiled is not None and folder is not None and step in profiled
+        if wanted and not running:
+            _start(str(Path(folder).parent / "profile"))
+        elif running and not wanted:
+            _stop()
+        running = wanted
+
     try:
-        yield
-    except BaseException:
-        _stop()
-        raise
-    if step == profiled[-1]:
-        _stop()
+        yield before
+    finally:
+        if running:
+            _stop()
 
 
 def _start(folder: str) -> None:

@@ -21,10 +21,10 @@ import pandas as pd
 
 from scanloom import peak_memory
 from scanloom.atomic_files import write_text
-from scanloom.method_training import bare_training
+from scanloom.method_training import DoesNotFit, bare_training
 from scanloom.pretraining import Budget
 from scanloom.run_store import open_run
-from scanloom.training import update
+from scanloom.training import at_step, round_of, update
 from scanloom.view_choice import pairs
 
 OK, OUT_OF_MEMORY, IMPOSSIBLE = "ok", "out of memory", "impossible"
@@ -33,7 +33,7 @@ TOO_SLOW, KILLED, ERROR = "too slow", "killed", "error"
 MEASURED = ["seconds", "feeding_s", "host_mb", "device_mb", "parameters", "device"]
 MARK = "measured: "
 FILE = "cell.json"
-UNTIMED = 2  # updates before the clock starts: the first builds the graph
+UNTIMED = 2  # updates, or rounds of players, before the clock starts: the first builds the graphs
 WATCHED_EVERY_S = 0.05
 SHARE_OF_FREE = 0.9
 SAYS_MEMORY = re.compile(
@@ -62,12 +62,16 @@ class _MadeUpImages:
 def measure(cell: dict) -> dict:
     """MEASURED of one cell of `studies.cells`, in this process. seconds: median of its updates, batch at hand.
 
-    feeding_s: seconds to draw a batch's views and fetch its images, which training does meanwhile in another thread.
+    Where players take turns, whole rounds are measured and `seconds` is a round's mean. feeding_s: seconds to draw a
+    batch's views and fetch its images, which training does meanwhile in another thread.
     """
+    settings = cell["method_settings"]
+    if settings.get("window") is not None and settings.get("window_in") == "unit":
+        settings = settings | {"window": (0.25, 0.75), "window_in": "grey"}  # made-up images have no unit
     model, batch_at = bare_training(
         _MadeUpImages(cell),
         method=cell["method"],
-        method_settings=cell["method_settings"],
+        method_settings=settings,
         encoder=cell["encoder"]["name"],
         encoder_settings=cell["encoder"]["settings"],
         views=pairs(cell["views"]),
@@ -77,13 +81,15 @@ def measure(cell: dict) -> dict:
     start = time.perf_counter()
     made = [batch_at(0), batch_at(1)]
     feeding_s = (time.perf_counter() - start) / 2
-    times = []
-    for step in range(UNTIMED + cell["updates"]):
+    turns, times = round_of(model), []
+    rounds = -(-cell["updates"] // turns)
+    for step in range((UNTIMED + rounds) * turns):
+        batch = at_step(made[step % 2], step)
         start = time.perf_counter()
-        update(model, made[step % 2], cell["budget"]["accumulate"])  # gives numbers: nothing is still under way
+        update(model, batch, cell["budget"]["accumulate"])  # gives numbers: nothing is still under way
         times.append(time.perf_counter() - start)
     return {
-        "seconds": float(np.median(times[UNTIMED:])),
+        "seconds": float(np.median(np.reshape(times, (-1, turns)).mean(axis=1)[UNTIMED:])),
         "feeding_s": feeding_s,
         "host_mb": peak_memory.host_mb(),
         "device_mb": peak_memory.accelerator_mb(),
@@ -154,7 +160,7 @@ def _measured_or_why(cell: dict) -> dict:
         return {"outcome": OK, "reason": "", **measure(cell)}
     except MemoryError as error:
         return {"outcome": OUT_OF_MEMORY, "reason": str(error)[:300] or "MemoryError"}
-    except ValueError as error:
+    except DoesNotFit as error:
         if SAYS_MEMORY.search(f"{type(error).__name__} {error}"):
             return {"outcome": OUT_OF_MEMORY, "reason": str(error)[:300]}
         return {"outcome": IMPOSSIBLE, "reason": str(error)[:300]}

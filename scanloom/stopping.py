@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from scanloom.budget import Budget, EarlyStopping, Threshold, better
-from scanloom.collapse import lasting_collapse
+from scanloom.collapse import lasting_collapse, settled_after
 
 
 def stop_rule(budget: Budget, decorrelates: bool = False) -> Callable[[list[dict]], str | None]:
@@ -17,7 +17,7 @@ def stop_rule(budget: Budget, decorrelates: bool = False) -> Callable[[list[dict
     def reason(rows: list[dict]) -> str | None:
         found = None
         if budget.monitors.stop_on_collapse:
-            found = lasting_collapse(rows, decorrelates)
+            found = lasting_collapse(rows, decorrelates, settled_after(budget.ema_momentum))
         if found is None and budget.stop_at is not None:
             found = _reached(rows, budget.stop_at)
         if found is None and budget.early_stopping is not None:

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from scanloom import planning, plugins
+from scanloom.budget import overridden
 from scanloom.config import ConfigError, Study
 from scanloom.run_store import fingerprint
 from scanloom.search_settings import (
@@ -73,7 +74,9 @@ def trials(study: Study, name: str) -> list[Trial]:
     found: dict[str, Trial] = {}
     for number, (label, values) in enumerate(_settings(study, search), start=1):
         trial_study, method = _with(study, name, {**search.fixed, **values}, where, label)
-        for seed in search.seeds:
+        # Networks that begin anew with each draw of labels are pretrained by no seed: others would be the same again.
+        once = plugins.load("methods", method).FRESH_PER_SEED
+        for seed in search.seeds[: 1 if once else None]:
             job = _job(trial_study, study, name, method, seed)
             trial = Trial(name, number, label or "as the study", values, seed, job)
             found.setdefault(trial.id, trial)
@@ -345,16 +348,17 @@ def _method_settings(study: Study, method: str, where: str) -> dict:
 def _budget(pretraining: dict, method: str) -> dict:
     """Amounts and rules that the method is trained with, its overrides among them."""
     common = {key: value for key, value in pretraining.items() if key not in ("methods", "overrides")}
-    return common | pretraining.get("overrides", {}).get(method, {})
+    return overridden(common, pretraining.get("overrides", {}).get(method, {}))
 
 
 def _shorten(pretraining: dict, updates: int) -> None:
-    """Warm-up and monitoring interval keep their share of the updates."""
+    """Fewer updates: warm-up and monitoring interval keep their share of them, and nothing is profiled."""
     share = updates / pretraining["updates"]
     pretraining["updates"] = updates
     for key, least in (("warmup_updates", 0), ("interval", 1)):
         if key in pretraining:
             pretraining[key] = max(least, min(pretraining[key], round(share * pretraining[key])))
+    pretraining["profile"] = None
 
 
 def _put(values: Any, keys: list[str], value: Any, where: str) -> None:

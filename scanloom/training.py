@@ -25,19 +25,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from scanloom import profiler
-from scanloom.atomic_files import write_text
+from scanloom.atomic_files import whole_file, write_once
 from scanloom.branches import UPDATE_SHARE
-from scanloom.checkpoints import load_checkpoint, load_state, retries_of, save_checkpoint, save_state
+from scanloom.checkpoints import load_checkpoint, save_checkpoint
 from scanloom.lazy import keras
 from scanloom.optimizers import copied
 
 __all__ = [
     "choose_jit",
     "limit_threads",
-    "load_state",
     "make_deterministic",
     "remembered_jit",
-    "save_state",
+    "seconds_without_input",
     "train_steps",
 ]
 
@@ -111,60 +110,51 @@ def train_steps(
     def rate_at(step: int) -> float:
         return float(learning_rate_at(step)) * RETRY_FACTOR**training.retries
 
-    def go_on() -> None:
+    def go_on(stopped: threading.Event) -> None:
         """Updates until the end, SIGTERM or a reason to stop."""
-        first, clock = training.step, _Clock()
-        recorded = profiled if profiled and first <= profiled[0] else None
         if training.rows and stop_when and stop_when(training.rows):
             return
-        with _stop_on_sigterm() as stopped, _ahead(batch_at, first, steps) as next_batch, _progress(label) as progress:
+        first, clock = training.step, _Clock()
+        with (
+            _ahead(batch_at, first, steps) as next_batch,
+            _progress(label) as progress,
+            profiler.recorder(profiled, checkpoint_folder) as before_update,
+        ):
             for step in range(first, steps):
                 with clock.waiting():
                     batch = next_batch()
-                images = len(next(iter(batch.values())))
-                learning_rate = rate_at(step)
-                model.optimizer.learning_rate = learning_rate
-                with profiler.recording(recorded, step, checkpoint_folder):
-                    made = update(model, batch, micro_batches)
-                if not np.isfinite(made["loss"]):
-                    what = f"loss is {made['loss']} at update {step + 1} (learning rate {learning_rate:g})"
-                    raise NotFinite(step, what, batch)
-                training.logs.append(made)
-                training.step = done = step + 1
-                clock.images += images
-                if progress.total is None:
-                    progress.reset(total=steps * images)
-                    progress.update(step * images)
-                progress.update(images)
+                before_update(step)
+                training.update(batch, rate_at(step), micro_batches)
+                clock.images += _advance(progress, step, steps, len(next(iter(batch.values()))))
+                done, asked = training.step, stopped.is_set()
+                ends_interval = done % interval == 0 or done == steps
+                saves = asked or done == steps or bool(checkpoint_every and done % checkpoint_every == 0)
+                if checkpoint and (ends_interval or saves) and not training.finite():
+                    raise NotFinite(step, f"the weights are not finite after update {done}", batch)
                 reason = None
-                if done % interval == 0 or done == steps:
-                    means = _means(training.logs)
-                    row = {"step": done, "loss": means.pop("loss"), "learning_rate": learning_rate, **clock.read()}
-                    row |= {"retries": training.retries, **means}
-                    clock = _Clock()
+                if ends_interval:
+                    row, clock = training.row(rate_at(step), clock), _Clock()
                     with clock.aside():
                         row |= (on_interval(done, row) or {}) if on_interval else {}
                     training.rows.append(row)
                     training.logs.clear()
                     reason = stop_when(training.rows) if stop_when else None
-                last = done == steps or bool(reason)
-                if stopped.is_set() or last or (checkpoint_every and done % checkpoint_every == 0):
+                if saves or reason:
                     with clock.aside():
-                        if checkpoint and not training.finite():
-                            raise NotFinite(step, f"the weights are not finite after update {done}", batch)
                         training.save()
-                if stopped.is_set() and not last:
-                    raise SystemExit(143)
-                if reason:
+                if reason and done < steps:
                     log.warning("training ends at update %d of %d: %s", done, steps, reason)
                     return
+                if asked and done < steps:
+                    raise SystemExit(143)
 
-    while True:
-        try:
-            go_on()
-            return pd.DataFrame(training.rows, columns=None if training.rows else COLUMNS)
-        except NotFinite as found:
-            _go_back(training, found, retries, micro_batches, name_batch)
+    with _stop_on_sigterm() as stopped:
+        while True:
+            try:
+                go_on(stopped)
+                return pd.DataFrame(training.rows, columns=None if training.rows else COLUMNS)
+            except NotFinite as found:
+                _go_back(training, found, retries, micro_batches, name_batch)
 
 
 class _Training:
@@ -176,9 +166,24 @@ class _Training:
         if checkpoint and checkpoint.exists():
             self.load()
 
+    def update(self, batch: dict[str, np.ndarray], learning_rate: float, micro_batches: int) -> None:
+        """Raises NotFinite where the loss is not."""
+        self.model.optimizer.learning_rate = learning_rate
+        made = update(self.model, batch, micro_batches)
+        if not np.isfinite(made["loss"]):
+            what = f"loss is {made['loss']} at update {self.step + 1} (learning rate {learning_rate:g})"
+            raise NotFinite(self.step, what, batch)
+        self.logs.append(made)
+        self.step += 1
+
+    def row(self, learning_rate: float, clock: "_Clock") -> dict:
+        """The history's row of the interval that ends here."""
+        means = _means(self.logs)
+        row = {"step": self.step, "loss": means.pop("loss"), "learning_rate": learning_rate, **clock.read()}
+        return row | {"retries": self.retries, **means}
+
     def load(self) -> None:
-        self.step, self.rows, self.logs = load_checkpoint(self.checkpoint, self.model)
-        self.retries = retries_of(self.checkpoint)
+        self.step, self.rows, self.logs, self.retries = load_checkpoint(self.checkpoint, self.model)
 
     def save(self) -> None:
         if self.checkpoint:
@@ -193,9 +198,11 @@ def _go_back(training: _Training, found: NotFinite, retries: int, micro_batches:
     about = [str(found)]
     if name_batch:
         about.append(f"images of that update: {name_batch(found.step)}")
+    if training.checkpoint:
+        with whole_file(training.checkpoint.with_name("offending_batch.npz")) as file:
+            np.savez(file, **found.batch)
     if not (training.checkpoint and retries):
         raise FloatingPointError("; ".join(about)) from None
-    np.savez(training.checkpoint.with_name("offending_batch.npz"), **found.batch)
     training.load()
     again = update(training.model, found.batch, micro_batches)["loss"]
     training.load()
@@ -231,20 +238,35 @@ def _parts(batch: dict[str, np.ndarray], count: int) -> list[dict[str, np.ndarra
 
 
 def seconds_without_input(model, batch: dict[str, np.ndarray], updates: int, micro_batches: int = 1) -> float:
-    """Seconds per update on one batch that stays in memory, the first left out; the model is afterwards as before."""
+    """Seconds per update on one batch that stays in memory; the model is afterwards as before.
+
+    Where players take turns, whole rounds are timed, at least as many updates as asked for; the first round, which
+    builds the graphs, is left out.
+    """
     _build(model, lambda step: batch)
     variables = [*model.variables, *model.optimizer.variables]
     before = [copied(variable) for variable in variables]
-    update(model, batch, micro_batches)
+    turns = round_of(model)
+    updates = -(-updates // turns) * turns
+    for step in range(turns):
+        update(model, at_step(batch, step), micro_batches)
     start = time.perf_counter()
     for step in range(updates):
-        # Players take turns by the step.
-        turn = {"step": np.full_like(batch["step"], step)} if "step" in batch else {}
-        update(model, batch | turn, micro_batches)
+        update(model, at_step(batch, step), micro_batches)
     passed = time.perf_counter() - start
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
     return passed / updates
+
+
+def round_of(model) -> int:
+    """Updates until every player of an `Alternating` model has had its turns; 1 for other models."""
+    return getattr(model, "round", 1)
+
+
+def at_step(batch: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+    """The batch as if it were that of another step, which says whose turn it is."""
+    return batch | {"step": np.full_like(batch["step"], step)} if "step" in batch else batch
 
 
 def _means(logs: list[dict[str, float]]) -> dict[str, float]:
@@ -253,26 +275,30 @@ def _means(logs: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([made[name] for made in logs if name in made])) for name in names}
 
 
-def choose_jit(make_model: Callable, batch_at: Callable[[int], dict], steps: int | None = None) -> dict:
+def choose_jit(
+    make_model: Callable, batch_at: Callable[[int], dict], steps: int | None = None, micro_batches: int = 1
+) -> dict:
     """Whether to compile the step with XLA, by measurement: {"jit_compile", "graph_s", "xla_s"}, seconds per update.
 
-    make_model(jit_compile) -> a new compiled model; batch_at as in `train_steps`. On CPUs XLA was measured up to 5
-    times slower than plain graphs for wide networks and up to 2.4 times faster for narrow ones, so nothing general can
-    be said. JAX always compiles (both times are None there). Where a graph training of `steps` would be over before
-    XLA had paid for its compilation, XLA is not tried (xla_s None).
+    make_model(jit_compile) -> a new compiled model; batch_at, micro_batches as in `train_steps`. On CPUs XLA was
+    measured up to 5 times slower than plain graphs for wide networks and up to 2.4 times faster for narrow ones, so
+    nothing general can be said. JAX always compiles (both times are None there). Where a graph training of `steps`
+    would be over before XLA had paid for its compilation, XLA is not tried (xla_s None).
     """
     if keras.backend.backend() == "jax":
         return {"jit_compile": True, "graph_s": None, "xla_s": None}
     batch = batch_at(0)
-    graph_s, _ = _time_step(make_model(False), batch)
+    graph_s, _ = _time_step(make_model(False), batch, micro_batches)
     if _deterministic_tensorflow() or (steps is not None and steps * graph_s < WORTH_MEASURING_S):
         return {"jit_compile": False, "graph_s": graph_s, "xla_s": None}
-    xla_s, compile_s = _time_step(make_model(True), batch)
+    xla_s, compile_s = _time_step(make_model(True), batch, micro_batches)
     pays = steps is None or steps * (graph_s - xla_s) > compile_s
     return {"jit_compile": bool(xla_s < CLEARLY_FASTER * graph_s and pays), "graph_s": graph_s, "xla_s": xla_s}
 
 
-def remembered_jit(folder: Path, make_model: Callable, batch_at: Callable, steps: int | None = None) -> dict:
+def remembered_jit(
+    folder: Path, make_model: Callable, batch_at: Callable, steps: int | None = None, micro_batches: int = 1
+) -> dict:
     """The choice of `choose_jit` that `folder`/jit.json holds, measured and written there the first time.
 
     A resumed training must not measure again: another choice would change the last bits of every later update. Of
@@ -280,9 +306,8 @@ def remembered_jit(folder: Path, make_model: Callable, batch_at: Callable, steps
     """
     path = Path(folder) / "jit.json"
     if not path.exists():
-        choice = choose_jit(make_model, batch_at, steps)
-        if not path.exists():
-            write_text(path, json.dumps(choice))
+        choice = choose_jit(make_model, batch_at, steps, micro_batches)
+        write_once(path, json.dumps(choice))
     return json.loads(path.read_text())
 
 
@@ -329,13 +354,13 @@ def _build(model, batch_at: Callable) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
-def _time_step(model, batch: dict) -> tuple[float, float]:
+def _time_step(model, batch: dict, micro_batches: int) -> tuple[float, float]:
     """Seconds of one update (best of a few), and of the first, which compiles."""
     _build(model, lambda step: batch)
     times = []
     for _ in range(1 + TIMED_STEPS):
         start = time.perf_counter()
-        model.train_on_batch(batch)
+        update(model, batch, micro_batches)
         times.append(time.perf_counter() - start)
     del model
     gc.collect()
@@ -404,6 +429,15 @@ def _stop_on_sigterm():
         yield stopped
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _advance(progress: tqdm, step: int, steps: int, images: int) -> int:
+    """The images of this step, after the bar has moved by them; the first call tells it how many there will be."""
+    if progress.total is None:
+        progress.reset(total=steps * images)
+        progress.update(step * images)
+    progress.update(images)
+    return images
 
 
 def _progress(label: str) -> tqdm:

@@ -5,6 +5,7 @@ and predictions.parquet (validation images; empty for a range test), each comple
 """
 
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -20,8 +21,8 @@ from scanloom.embeddings import embed
 from scanloom.finetuning import finetune
 from scanloom.lazy import keras
 from scanloom.learning_rate_range import advice, loss_curve, rates
-from scanloom.method_training import bare_training
-from scanloom.pretraining import Budget, pretrain
+from scanloom.method_training import DoesNotFit, bare_training
+from scanloom.pretraining import Budget, assert_allowed, pretrain
 from scanloom.probing import probe
 from scanloom.view_choice import pairs
 from scanloom.view_pipeline import Pipeline
@@ -41,11 +42,7 @@ def run_trial(job: dict, corpus, allowed_patients: set[str], task_shards, task: 
     not finite, and settings that do not fit each other or the images, are outcomes of the trial and no errors: a search
     goes on without them. Raises ValueError where the corpus holds other patients or `task_shards` test images.
     """
-    strangers = set(corpus.table["patient_id"]) - set(allowed_patients)
-    if strangers:
-        raise ValueError(
-            f"{len(strangers)} patients of the shards are not allowed in the corpus, {min(strangers)} first"
-        )
+    assert_allowed(corpus.table, allowed_patients)
     if task_shards is not None and not set(task_shards.table["split"]) <= set(SEEN):
         raise ValueError(f"a trial sees {' and '.join(SEEN)} images alone, and these shards hold others")
     folder = Path(folder)
@@ -61,7 +58,7 @@ def run_trial(job: dict, corpus, allowed_patients: set[str], task_shards, task: 
         found |= {"outcome": FINISHED, "reason": ""}
     except FloatingPointError as error:
         found = {"outcome": DIVERGED, "reason": str(error)}
-    except ValueError as error:
+    except DoesNotFit as error:
         found = {"outcome": REFUSED, "reason": str(error)}
     if found["outcome"] == FINISHED and "arms" in job:
         try:
@@ -83,7 +80,7 @@ def _range_test(job: dict, corpus) -> tuple[pd.DataFrame, dict]:
     budget = arguments["budget"]
     model, batch_at = bare_training(corpus, **arguments)
     curve = loss_curve(model, batch_at, rates(low, high, budget.updates), budget.accumulate)
-    return curve, advice(curve)
+    return curve, advice(curve, budget.updates)
 
 
 def _arguments(job: dict) -> dict:
@@ -103,10 +100,12 @@ def _pretrained(job: dict, corpus, allowed_patients: set[str], folder: Path) -> 
     """Facts about the pretraining; the encoder is in `folder`."""
     about = pretrain(corpus, allowed_patients, **_arguments(job), folder=folder)
     history = pd.read_parquet(folder / "history.parquet")
-    return {
-        **{key: about[key] for key in ("parameters", "epochs", "collapsed", "final_loss")},
-        **{key: float(history[key].iloc[-1]) for key in ("embedding_std", "rankme") if key in history},
-    }
+    last = {key: float(history[key].iloc[-1]) for key in ("embedding_std", "rankme")}
+    if not all(map(math.isfinite, last.values())):
+        raise FloatingPointError(
+            about["collapse_cause"] or f"features are not finite after update {history.step.max()}"
+        )
+    return {key: about[key] for key in ("parameters", "epochs", "collapsed", "final_loss")} | last
 
 
 def _probed(job: dict, shards, task: Task, fraction_table, folder: Path) -> tuple[pd.DataFrame, dict]:

@@ -43,7 +43,7 @@ def blocks(tables: StudyTables, name: str) -> list:
 
 
 def _range_figure(name: str, tests: pd.DataFrame, curves: pd.DataFrame, source: tuple[str, ...]) -> Figure:
-    shown = tests.head(CURVES)
+    shown = tests[tests.trial.isin(curves.trial[curves.loss.notna()])].head(CURVES)
 
     def draw(axes) -> None:
         low, start = [], []

@@ -73,7 +73,7 @@ def tables(study: config.Study) -> dict[str, pd.DataFrame]:
         ]
         curves = {t.id: _curve(t) for t in trials}
         if search.kind == "learning_rate_range":
-            told = [one | advice(curves[one["id"]]) for one in told]
+            told = [one | advice(curves[one["id"]], len(curves[one["id"]])) for one in told]
             made[f"studies/{name}/ranking.parquet"] = trial_ranking.advise(told)
         else:
             protocol = studies.protocol(study, name) | {"resamples": 100}

@@ -38,6 +38,10 @@ def test_overrides_change_one_method_and_fill_in_settings(values):
         ({"clip_norm": 1.0, "clip_value": 1.0}, r"clip_norm \(1\) and clip_value \(1\): choose one"),
         ({"accumulate": 3}, r"a batch of 128 images cannot be cut into 3 equal parts"),
         ({"accumulate": 128}, r"leaves one image per part"),
+        ({"accumulate": 2, "precision": "float16"}, r"updates would mix parts of two batches"),
+        ({"profile": {"first": 298, "updates": 5}}, r"profile: update 303 is beyond the training's end"),
+        ({"keep": "best", "best_by": "rankmee"}, r"best_by.*'rankmee' is no column.*Did you mean 'rankme'"),
+        ({"early_stopping": {"metric": "los"}}, r"'los' is no column.*Did you mean 'loss'"),
         ({"warmup_updates": 300}, r"warm-up \(300 updates\) must be shorter than the training \(300 updates\)"),
         ({"overrides": {"barlow": {}}}, r"no 'barlow' in pretraining.methods. Did you mean 'barlow_twins'"),
         ({"overrides": {"barlow_twins": {"learnig_rate": 1}}}, r"overrides.barlow_twins: unknown key 'learnig_rate'"),
@@ -49,7 +53,28 @@ def test_what_cannot_be_trained_is_an_error_of_the_configuration(values, changed
         study_from(with_(values, **changed))
 
 
+def test_an_override_of_a_table_changes_the_keys_it_names(values):
+    changed = with_(
+        values, monitors={"stop_on_collapse": False}, overrides={"supervised": {"monitors": {"images": 128}}}
+    )
+    monitors = study_from(changed).pretraining.budget_of("supervised").monitors
+    assert (monitors.images, monitors.stop_on_collapse) == (128, False)
+
+
+def test_a_method_whose_encoder_labels_choose_is_a_reference(values):
+    by_labels = {"barlow_twins": {"early_stopping": {"metric": "knn_level"}}}
+    assert planning.methods_with_labels(study_from(with_(values, overrides=by_labels))) == [
+        "supervised",
+        "barlow_twins",
+    ]
+    watched = {"barlow_twins": {"best_by": "knn_level"}}
+    assert planning.methods_with_labels(study_from(with_(values, overrides=watched))) == ["supervised"], "keep: last"
+
+
 def test_better_is_lower_for_losses_and_higher_for_scores():
+    assert better("generator_loss", 1.0, 2.0)
+    assert better("reconstruction", 1.0, 2.0)
+    assert better("projection_redundancy", 0.1, 0.3)
     assert better("loss", 1.0, 2.0)
     assert not better("loss", 1.9, 2.0, least=0.2)
     assert better("knn_level", 0.6, 0.5)

@@ -42,7 +42,7 @@ def test_smoothing_is_pandas_exponential_mean():
 def test_the_curve_ends_soon_above_the_limit_and_advises_a_rate_below_it(noise):
     curve = curve_of(noise)
     assert LIMIT < curve.learning_rate.iloc[-1] < 20 * LIMIT
-    said = advice(curve)
+    said = advice(curve, 200)
     assert said["rose"]
     assert said["suggested"] < LIMIT
     assert said["suggested"] > LIMIT / 1000
@@ -58,13 +58,13 @@ def test_a_loss_that_is_not_finite_ends_the_curve():
     curve = loss_curve(Broken(), lambda step: {}, rates(1e-4, 1.0, 100))
     assert curve.loss.isna().tolist() == [False] * (len(curve) - 1) + [True]
     assert curve.learning_rate.iloc[-2] <= 0.01 < curve.learning_rate.iloc[-1]
-    assert advice(curve)["rose"]
+    assert advice(curve, 100)["rose"]
 
 
 def test_noise_alone_is_neither_a_rise_nor_advice():
     losses = 5 + np.random.default_rng(2).normal(size=200)
     assert not any(has_risen(losses[:end], 200) for end in range(1, 201))
-    said = advice(pd.DataFrame({"learning_rate": rates(1e-6, 1, 200), "loss": losses}))
+    said = advice(pd.DataFrame({"learning_rate": rates(1e-6, 1, 200), "loss": losses}), 200)
     assert said["suggested"] is None
     assert not said["rose"]
 
@@ -72,4 +72,4 @@ def test_noise_alone_is_neither_a_rise_nor_advice():
 def test_losses_below_zero_are_no_special_case():
     shifted = curve_of(0.02)
     shifted["loss"] -= 100
-    assert advice(shifted) == advice(curve_of(0.02))
+    assert advice(shifted, 200) == advice(curve_of(0.02), 200)

@@ -240,8 +240,8 @@ def test_a_loss_that_is_never_finite_names_update_and_images(tmp_path, monkeypat
 
 
 def test_a_column_that_does_not_exist_is_named_with_those_that_do(tmp_path):
-    with pytest.raises(ValueError, match=r"best_by: the history has no column 'rankmee'. Known: .*rankme"):
-        tiny.run("barlow_twins", tmp_path, budget=options(keep="best", best_by="rankmee"), **SMALL_CNN)
+    with pytest.raises(ValueError, match=r"best_by: the history has no column 'knn_leval'. Known: .*rankme"):
+        tiny.run("barlow_twins", tmp_path, budget=options(keep="best", best_by="knn_leval"), **SMALL_CNN)
     unknown = options(monitors={"labels": ["levle"]})
     with pytest.raises(ValueError, match=r"no label 'levle'. Known: level. Did you mean 'level'"):
         tiny.run("barlow_twins", tmp_path / "other", budget=unknown, **SMALL_CNN)

@@ -53,5 +53,5 @@ def test_what_is_not_a_number_is_never_better():
 
 
 def test_an_unknown_column_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"no column 'knn'. Known: .*knn_level, loss, rankme"):
-        why(rows(knn_level=[0.5]), stop_at={"metric": "knn", "value": 1.0})
+    with pytest.raises(ValueError, match=r"no column 'knn_other'. Known: .*knn_level, loss, rankme"):
+        why(rows(knn_level=[0.5]), stop_at={"metric": "knn_other", "value": 1.0})

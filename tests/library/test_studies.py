@@ -47,6 +47,11 @@ def test_a_grid_is_every_combination_and_changes_nothing_else(values):
     assert trials[0].name == "learning_rate 0.001, width 8"
 
 
+def test_a_network_that_begins_anew_with_each_draw_of_labels_is_tried_once(values):
+    study = study_with(values, baseline=GRID | {"method": "from_scratch", "seeds": [0, 1]})
+    assert len(studies.trials(study, "baseline")) == 6
+
+
 @pytest.mark.parametrize(
     ("path", "value", "where"),
     [

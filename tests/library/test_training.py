@@ -230,6 +230,14 @@ def test_the_profiler_records_the_updates_it_is_asked_for(tmp_path):
     assert [path.suffix for path in (tmp_path / "profile").rglob("*.pb")] == [".pb"]
 
 
+def test_a_training_that_goes_back_and_ends_while_it_is_profiled_is_recorded(tmp_path):
+    model = astray(tiny.make_model(), at=6, recovers_below=0.07)
+    saved = {"checkpoint_folder": tmp_path / "checkpoints", "profiled": range(5, 30)}
+    history = train_steps(model, numbered, constant_rate, 8, **saved, **RETRYING)
+    assert list(history["retries"]) == [0, 1]
+    assert list((tmp_path / "profile").rglob("*.pb"))
+
+
 def test_timing_without_input_leaves_the_model_as_it_was():
     model, other = tiny.make_model(), tiny.make_model()
     assert 0 < seconds_without_input(model, tiny.batch_at(0), 3) < 1
@@ -262,6 +270,17 @@ def test_the_choice_of_compiler_is_measured_and_remembered(tmp_path):
         assert choice["jit_compile"] in (choice["xla_s"] < choice["graph_s"], False)
     (tmp_path / "jit.json").write_text(json.dumps({"jit_compile": True, "graph_s": 1.0, "xla_s": 0.5}))
     assert remembered_jit(tmp_path, None, None) == {"jit_compile": True, "graph_s": 1.0, "xla_s": 0.5}
+
+
+def test_the_first_choice_of_compiler_is_that_of_all_processes(tmp_path):
+    """Two that measure at once: the later one must not change the choice that the first one trains with."""
+    first = {"jit_compile": True, "graph_s": 1.0, "xla_s": 0.5}
+
+    def made_meanwhile(jit_compile):
+        (tmp_path / "jit.json").write_text(json.dumps(first))
+        return tiny.make_model(jit_compile)
+
+    assert remembered_jit(tmp_path, made_meanwhile, tiny.batch_at, steps=2) == first
 
 
 def test_a_short_training_does_not_pay_for_measuring_xla(tmp_path):

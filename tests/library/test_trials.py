@@ -78,7 +78,7 @@ def test_a_range_test_leaves_a_curve_and_advice_and_needs_no_labels(tmp_path):
 def test_a_trial_refuses_test_images_and_strangers(tmp_path):
     with pytest.raises(ValueError, match="train and validation images alone"):
         run(JOB | PROBE, tmp_path, task_shards=Shards(("train", "validation", "test")))
-    with pytest.raises(ValueError, match="not allowed"):
+    with pytest.raises(ValueError, match="not in the corpus' list of allowed patients"):
         run(JOB | PROBE, tmp_path, allowed_patients={"patient0"})
     assert not (tmp_path / "result.json").exists()
 
@@ -100,8 +100,28 @@ def test_a_loss_that_is_not_finite_is_an_outcome(tmp_path, monkeypatch):
     assert (result["outcome"], result["reason"]) == ("diverged", "loss is nan at update 2")
 
 
-def test_other_errors_are_errors(tmp_path, monkeypatch):
-    """A fault of the probe must not pass for settings that do not fit."""
-    monkeypatch.setattr(trials, "pretrain", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("broken")))
-    with pytest.raises(RuntimeError, match="broken"):
+def test_features_that_are_not_finite_are_an_outcome(tmp_path, monkeypatch):
+    def collapsed(*arguments, folder, **settings):
+        pd.DataFrame({"step": [3], "embedding_std": [np.nan], "rankme": [np.nan]}).to_parquet(
+            folder / "history.parquet"
+        )
+        return {
+            "parameters": 1,
+            "epochs": 1.0,
+            "collapsed": True,
+            "final_loss": 1.0,
+            "collapse_cause": "too high a rate",
+        }
+
+    monkeypatch.setattr(trials, "pretrain", collapsed)
+    result, _, predictions = run(JOB | PROBE, tmp_path)
+    assert (result["outcome"], result["reason"]) == ("diverged", "too high a rate")
+    assert predictions.empty
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_other_errors_are_errors(tmp_path, monkeypatch, error):
+    """A damaged shard or a fault of the code must not pass for settings that do not fit, and be remembered as such."""
+    monkeypatch.setattr(trials, "pretrain", lambda *a, **k: (_ for _ in ()).throw(error("broken")))
+    with pytest.raises(error, match="broken"):
         run(JOB | PROBE, tmp_path)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from scanloom.alternating import Alternating, Player
-from scanloom.checkpoints import load_state, save_state
+from scanloom.checkpoints import load_checkpoint, save_checkpoint
 from scanloom.initial_weights import initialise
 
 BATCH, WIDE, NARROW = 8, 3, 2
@@ -48,11 +48,11 @@ def run() -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         for step in range(UPDATES):
             if step == RESUMED_AT:
-                save_state(Path(folder) / "state.npz", model, step)
+                save_checkpoint(Path(folder) / "state.npz", model, step, [], [])
             found[f"loss{step}"] = np.float64(model.train_on_batch(batch_at(step))["loss"])
             found[f"weights{step + 1}"] = _weights(model)
         resumed = _ready(seed=1)
-        for step in range(load_state(Path(folder) / "state.npz", resumed), UPDATES):
+        for step in range(load_checkpoint(Path(folder) / "state.npz", resumed)[0], UPDATES):
             resumed.train_on_batch(batch_at(step))
     return found | {"resumed": _weights(resumed)}
 
