@@ -45,6 +45,20 @@ def test_a_cell_is_measured_in_a_process_of_its_own(cell):
     assert json.loads(json.dumps(found)) == found
 
 
+def test_players_that_take_turns_are_all_measured_and_a_window_needs_no_unit(cell, monkeypatch):
+    """WGAN-GP: five critic updates before each of the generator, so a round has six."""
+    turns = []
+
+    def update(model, batch, micro_batches):
+        turns.append(int(batch["step"][0]) % resource_check.round_of(model))
+        return {"loss": 0.0}
+
+    monkeypatch.setattr(resource_check, "update", update)
+    settings = {"latent": 4, "network_width": 4, "window": (40.0, 80.0), "window_in": "unit"}
+    resource_check.measure(cell | {"method": "wgan_gp", "method_settings": settings, "updates": 7})
+    assert turns == [*range(6)] * (resource_check.UNTIMED + 2)
+
+
 def test_passing_the_memory_limit_is_out_of_memory_and_not_an_error(cell):
     found = resource_check.watched(cell, memory_mb=20, limit_s=60, threads=1)
     assert found == {"outcome": OUT_OF_MEMORY, "reason": "passed the limit of 20 MB"}
