@@ -7,7 +7,7 @@ read, a million images cost 15 seconds as series of 100, 40 as pictures (benchma
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -135,7 +135,7 @@ def build_catalogue(
     exclude: Iterable[Mapping[str, str]] = (),
     group: str | None = "patient_id",
     site: str | None = None,
-    labels: pd.DataFrame | None = None,
+    labels: pd.DataFrame | Callable[[list[str]], pd.DataFrame] | None = None,
     join: str = "path",
     key: str | None = None,
     normalise: dict[str, str] | None = None,
@@ -149,21 +149,22 @@ def build_catalogue(
     where, exclude: conditions on series, see selection.removal_reasons; asked of series that have no other fault.
     group: unit of splits: "patient_id" (DICOM's, else the label table's column), another label-table column, or None.
     site: label-table column, or one of SITE_COLUMNS; None: DICOM's institution. Institutions are always pseudonyms.
-    labels: label table, all columns text; None: the reader's own, if it has one. `join`, `key`,
-        `normalise`: see labels.match_rows.
+    labels: label table, all columns text; or what gives it from the paths of all files and members of archives; None:
+        the reader's own, if it has one. `join`, `key`, `normalise`: see labels.match_rows.
     declared: paths of label tables and masks: found, and excluded as declared.
     unpack_to: private folder for what is in archives; None: archives stay closed.
     Raises CatalogueError, selection.SelectionError, labels.LabelError.
     """
     root, exclude = Path(root), list(exclude)
     plugin = plugins.load("readers", reader)
-    on_disk = len(find_files(root))
+    on_disk = find_files(root)
     scan = plugin.scan(
         root, settings, modality=modality, declared=frozenset(declared), workers=workers, unpack_to=unpack_to
     )
-    found = on_disk + len(scan.places)
+    paths = [*on_disk, *scan.places]
+    found = len(paths)
     grouped = plugin.group_series(scan, settings)
-    labels = scan.labels if labels is None else labels
+    labels = scan.labels if labels is None else labels(paths) if callable(labels) else labels
     conditions = [*([where] if where else []), *(rule["where"] for rule in exclude)]
     named = {group, site, *(name for text in conditions for name in selection.label_columns(text))}
     asked = labels is not None and not named.isdisjoint(labels.columns)

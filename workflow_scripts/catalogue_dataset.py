@@ -1,6 +1,7 @@
 """One row per series or excluded file with the verdict, the balanced books, and each chunk's list of images."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,10 @@ if __name__ == "__main__":
     params, output = snakemake.params, snakemake.output
     private = Path(output.files).parent
     root = Path(json.loads(Path(snakemake.input.root).read_text())["root"])
-    labels = read_labels(root, params.labels, find_files(root), params.masks)
+    # Labels that stand in paths wait for the members of archives; masks lie beside the images, never in archives.
+    in_paths = params.labels["table"] is None and "path" in params.labels["extract"]
+    labels_of = partial(read_labels, root, params.labels, masks=params.masks)
+    table = labels_of(find_files(root)) if params.masks or not in_paths else None
     catalogue = build_catalogue(
         params.reader["name"],
         plugins.settings("readers", params.reader["name"], params.reader["settings"]),
@@ -31,11 +35,11 @@ if __name__ == "__main__":
         exclude=params.exclude,
         group=params.group,
         site=params.site,
-        labels=labels,
+        labels=labels_of if in_paths else table,
         join=params.labels["join"],
         key=params.labels["key"],
         normalise=params.labels["normalise"],
-        declared=declared_files(label_files(root, params.labels), labels, mask_column(params.masks)),
+        declared=declared_files(label_files(root, params.labels), table, mask_column(params.masks)),
         workers=snakemake.threads,
         unpack_to=private / "unpacked",
     )

@@ -3,6 +3,7 @@
 import re
 import tarfile
 import zipfile
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,9 @@ from scanloom.catalogue import (
     declared_files,
     unexpected_counts,
 )
+from scanloom.config import Labels
 from scanloom.identity import chunk_of, pseudonym
-from scanloom.labels import read_label_table
+from scanloom.labels import read_label_table, read_labels
 from scanloom.selection import SelectionError
 from scanloom.sources import phantom
 
@@ -256,6 +258,27 @@ def test_every_column_that_leaves_is_listed_and_no_raw_identifier_is_among_them(
 
 
 # --- archives ------------------------------------------------------------------------------------
+
+
+def test_labels_that_stand_in_paths_reach_members_of_archives(tmp_path):
+    """As MedNIST.zip, left as it was downloaded: a class is a folder in it."""
+    root = tmp_path / "root"
+    root.mkdir()
+    with zipfile.ZipFile(root / "pictures.zip", "w") as archive:
+        for number, kind in enumerate(("Hand", "HeadCT")):
+            Image.fromarray(np.full((4, 4), number, np.uint8)).save(tmp_path / "a.png")
+            archive.write(tmp_path / "a.png", f"{kind}/{number}.png")
+    labels = Labels(extract={"path": "(?P<kind>Hand|HeadCT)/"}, columns={}, join="path").model_dump()
+    built = build_catalogue(
+        "image_files",
+        plugins.settings("readers", "image_files", {}),
+        root,
+        **{"dataset": "pictures", "salt": SALT, "chunks": 1, "group": None, "where": "labels.kind = 'Hand'"},
+        labels=partial(read_labels, root, labels),
+        unpack_to=tmp_path / "private",
+    )
+    assert built.files[built.files.verdict == "used"].path.tolist() == ["pictures.zip/Hand/0.png"]
+    assert built.labels.kind.tolist() == ["Hand", "HeadCT"]
 
 
 def test_an_archive_counts_and_so_does_each_of_its_members(tmp_path):
