@@ -15,11 +15,8 @@ report: .venv/ready
 rescan: .venv/ready
 	.venv/bin/snakemake --configfile $(STUDY) --cores $(CORES) --forcerun download_dataset -- rescan
 
-# Processes share the tests: a worker needs 3 GB, and tests that wait for servers and Snakemake leave room for others.
-WORKERS ?= 2
-
 test: .venv/ready .venv-jax/ready
-	$(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(PYTHON) -m pytest
 
 test-slow: .venv/ready .venv-jax/ready
 	$(PYTHON) -m pytest -m slow

@@ -13,18 +13,6 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares costly fixtures stays in one process of pytest-xdist; the longest such group, Snakemake's, begins.
-
-    Contract tests share none and go to whoever is free.
-    """
-    items.sort(key=lambda item: "workflow" not in item.path.parts)
-    for item in items:
-        kind = item.path.relative_to(ROOT / "tests").parts[0]
-        if kind != "contracts":
-            item.add_marker(pytest.mark.xdist_group("workflow" if kind == "workflow" else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
