@@ -100,6 +100,7 @@ def test_the_feed_is_measured_on_the_shipped_study(root, benchmark_named, tmp_pa
     assert [row["unit"] for row in checked(rows, benchmark_named)] == ["% of time", "% of time", "images/s"]
 
 
+@pytest.mark.slow
 def test_the_step_is_measured_beside_a_supervised_one_and_the_peak(benchmark_named, tmp_path):
     steps = benchmark_named("training_step")
     tiny = steps.Work((16, 16, 1), 8, {"depth": 10, "stem": "small", "width": 2}, (8, 8, 8), goal=1.0, share_goal=0.5)
@@ -174,6 +175,7 @@ def test_another_python_is_asked_line_by_line(benchmark_named, tmp_path):
         other(sys.executable, str(script))
 
 
+@pytest.mark.slow
 def test_the_step_on_an_accelerator_runs_without_tensorflow(root, tmp_path):
     """In the environment that has JAX alone; compiling takes half a minute."""
     python = Path(os.environ.get("SCANLOOM_JAX_PYTHON", root / ".venv-jax" / "bin" / "python"))
