@@ -177,6 +177,8 @@ def _meaning(raw: tuple[tuple[str, bytes], ...], syntax: str, encapsulated: bool
 
 
 def _text(value: bytes) -> str:
+    if value.startswith(b"\0"):  # pydicom takes NULs from the end alone
+        raise _Doubt("text that begins with NUL")
     return value.decode("ascii").strip(" \0")
 
 

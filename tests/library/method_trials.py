@@ -85,7 +85,7 @@ def measured(name: str, rank: int) -> Measured:
         full.set_weights(encoder.get_weights())
         save_model(full, Path(folder) / "encoder.keras")
         loaded = keras.saving.load_model(Path(folder) / "encoder.keras")
-        step, _, _ = load_checkpoint(saved, model)
+        step, *_ = load_checkpoint(saved, model)
     resumed = losses[:step] + train(model, name, rank, step, UPDATES), state(model)
     # Whatever still drew its weights from the backend would now draw others.
     keras.utils.set_random_seed(4711)

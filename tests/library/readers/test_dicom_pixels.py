@@ -111,6 +111,15 @@ def test_a_description_shows_nothing_of_the_file():
         assert "Quince" not in repr(described)
 
 
+def test_text_that_begins_with_nul_is_left_to_pydicom():
+    """It takes NULs from the end alone; a flipped byte of a real file gave "ONOCHROME2" and "\\0ONOCHROME2"."""
+    file = encoded(np.full((3, 4), 7, np.uint16), ExplicitVRLittleEndian).replace(b"MONOCHROME2", b"\0ONOCHROME2")
+    with pytest.raises(description._Doubt, match="begins with NUL"):
+        description._walked(file)
+    with quiet_pydicom():
+        assert description._parsed(file).photometric == "\0ONOCHROME2"
+
+
 @given(st.data())
 def test_a_damaged_header_is_never_understood_in_two_ways(data):
     """Flipped bytes before the pixels: what the walk still describes, pydicom describes alike."""
