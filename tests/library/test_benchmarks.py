@@ -63,6 +63,7 @@ def test_every_script_explains_itself_and_takes_the_common_arguments(root, name)
     assert len(done.stdout.split("options:")[0]) > 200
 
 
+@pytest.mark.slow
 def test_shards_are_read_as_they_were_written(benchmark_named, tmp_path):
     reading = benchmark_named("shard_reading")
     rows = checked(reading.rows(tmp_path, images=64, size=16, batch=16, rounds=2), benchmark_named)
@@ -79,6 +80,7 @@ def test_a_reader_that_mixes_images_up_is_found(benchmark_named):
         reading.check("wrong", {"wrong": lambda: iter([images[4:], images[:4]])}, images)
 
 
+@pytest.mark.slow
 def test_both_writers_write_equal_examples(benchmark_named, tmp_path):
     rows = checked(
         benchmark_named("shard_writing").rows(tmp_path, images=16, size=16, rounds=2, imports=0), benchmark_named
@@ -87,11 +89,13 @@ def test_both_writers_write_equal_examples(benchmark_named, tmp_path):
     assert all(row["ratio"] > 1 for row in rows if row["unit"] == "bytes/image")
 
 
+@pytest.mark.slow
 def test_both_ways_to_make_views_make_the_same_views(benchmark_named, tmp_path):
     rows = benchmark_named("views").rows(tmp_path, sizes=(48,), channels=(1, 3), images=16, batch=8, rounds=1)
     assert [row["goal"] for row in checked(rows, benchmark_named)] == [">= 2 x"] * 4
 
 
+@pytest.mark.slow
 def test_the_feed_is_measured_on_the_shipped_study(root, benchmark_named, tmp_path):
     small = yaml.safe_load((root / "config.yaml").read_text())["datasets"]
     small["phantom"]["steps"] = [{"hu_window": {"windows": ["brain", "bone"]}}, {"resize": {"size_px": [16, 16]}}]
@@ -189,6 +193,7 @@ def test_the_step_on_an_accelerator_runs_without_tensorflow(root, tmp_path):
     assert all(row["ours"] > 0 for row in rows[:4])
 
 
+@pytest.mark.slow
 def test_the_collapse_rule_is_tried_on_spoilt_and_healthy_trainings(benchmark_named, tmp_path):
     few = {"healthy": ["vicreg"], "spoilt": ["learning rate x 100 (Barlow Twins)"]}
     rows = checked(benchmark_named("collapse_rule").rows(tmp_path, seeds=1, epochs=1, changed=few), benchmark_named)
@@ -201,6 +206,7 @@ def test_the_collapse_rule_is_tried_on_spoilt_and_healthy_trainings(benchmark_na
     assert gains["weight_gain, spoilt"] > 3 > gains["weight_gain, healthy"]
 
 
+@pytest.mark.slow
 def test_latent_methods_are_scored_beside_what_learns_nothing(benchmark_named, tmp_path):
     script = benchmark_named("disentanglement")
     few = {"updates": 2, "batch": 8, "seeds": 1, "count": 200, "methods": ["beta_vae, H"]}
@@ -281,6 +287,7 @@ def test_catalogues_of_invented_images_are_counted(benchmark_named, tmp_path):
     assert [row["unit"] for row in rows] == ["us CPU/image", "KB/image"] * 2
 
 
+@pytest.mark.slow
 def test_headers_of_copied_slices_are_read_as_pydicom_reads_them(benchmark_named, tmp_path):
     scan = benchmark_named("header_scan")
     rows = checked(scan.rows(tmp_path, files=70, rounds=1, images=tmp_path / "absent"), benchmark_named)
@@ -300,6 +307,7 @@ def test_a_header_that_is_read_wrongly_is_found(benchmark_named, tmp_path, monke
         scan.check(paths)
 
 
+@pytest.mark.slow
 def test_our_cube_is_simpleitks_cube(benchmark_named, tmp_path):
     volumes = benchmark_named("volume_pipeline")
     rows = checked(volumes.rows(tmp_path, count=20, size=64, cube=16, rounds=1), benchmark_named)
@@ -311,12 +319,14 @@ def test_our_cube_is_simpleitks_cube(benchmark_named, tmp_path):
         volumes.check(cube[:, ::-1], image, 16)
 
 
+@pytest.mark.slow
 def test_every_transfer_syntax_is_decoded_as_pydicom_does(benchmark_named, tmp_path):
     decoding = benchmark_named("dicom_decode")
     rows = checked(decoding.rows(tmp_path, slices=1, rounds=1), benchmark_named)
     assert [row["goal"] for row in rows if row["goal"]] == [f">= {goal:g} x" for goal in decoding.GOALS.values()]
 
 
+@pytest.mark.slow
 def test_all_ways_from_slices_to_a_shard_make_the_same_pictures(benchmark_named, tmp_path, monkeypatch):
     pipeline = benchmark_named("slice_pipeline")
     monkeypatch.setenv("SCANLOOM_SHARED_DATA", str(tmp_path / "none"))  # made slices
