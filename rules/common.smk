@@ -108,7 +108,7 @@ def encoder_of_task(wildcards):
 def share_of_cores(jobs, most):
     """Threads of each of so many jobs that can run side by side; `most` on a cluster, where a job has a node.
 
-    One job after the other with all cores takes longer: small operations hardly gain from a second thread.
+    One after the other with all cores, a third of the time would pass with one at work: starting, tracing, monitors.
     """
     cores = workflow.resource_settings.cores
     return most if cores is None or workflow.remote_exec else max(1, min(most, cores // jobs))
