@@ -68,13 +68,9 @@ def write_text(path: Path, text: str) -> None:
 def write_once(path: Path, text: str) -> None:
     """The file holds `text` (UTF-8), or what another process wrote first."""
     path = Path(path)
-    with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=f".{path.name}.") as folder:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         part = Path(folder) / path.name
         write_text(part, text)
         with contextlib.suppress(FileExistsError):
             os.link(part, path)  # which, other than a move, leaves alone what is there
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

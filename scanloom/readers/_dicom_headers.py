@@ -15,6 +15,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
+from pydicom.pixels.common import PhotometricInterpretation
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -36,6 +37,8 @@ NO_PIXELS = "no pixel data"
 TRUNCATED = "truncated"
 UNREADABLE = "unreadable"
 UNDECODABLE = "undecodable"
+UNKNOWN_PHOTOMETRIC = f"{UNDECODABLE}: unknown photometric interpretation"
+_PHOTOMETRIC = frozenset(["", *(known.value for known in PhotometricInterpretation)])
 LOCALIZER = "localizer"
 MOSAIC = "mosaic of slices"
 COLOUR = "colour picture in a CT series"
@@ -244,6 +247,8 @@ def _unwanted(found: Found, modality: str | None) -> str:
         return f"wrong modality: {found_modality or 'none'}"
     if kind:
         return kind
+    if image.get("photometric", "") not in _PHOTOMETRIC:
+        return UNKNOWN_PHOTOMETRIC
     if found_modality == "CT" and image["samples"] > 1:
         return COLOUR
     if found_modality == "CT" and math.isnan(image.get("rescale_intercept", _NAN)) and not found.has_modality_lut:

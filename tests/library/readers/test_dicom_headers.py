@@ -207,6 +207,13 @@ def test_pixels_may_be_followed_by_padding_and_must_be_all_there(tmp_path, synta
         assert read_header(write(tmp_path / "file", data), None, True)[0] == reason
 
 
+@pytest.mark.parametrize("found", [b"MONOCHROME1", b"PALETTE COLOR ", b"YBR_FULL_422", b"MONOCHROM\x052"])
+def test_a_photometric_interpretation_that_pydicom_does_not_know_is_undecodable(tmp_path, found):
+    """A flipped bit in a real file: the catalogue used it, and pydicom refused it when it was read."""
+    reason, _ = read(tmp_path, {"PhotometricInterpretation": found.decode()}, modality=None)
+    assert (reason == "undecodable: unknown photometric interpretation") == (b"\x05" in found)
+
+
 def test_native_pixels_in_items_are_undecodable_not_accepted(tmp_path):
     item_ = b"\xfe\xff\x00\xe0" + struct.pack("<L", 12) + bytes(12) + b"\xfe\xff\xdd\xe0" + bytes(4)
     pixels = b"\xe0\x7f\x10\x00OB\0\0" + b"\xff" * 4 + item_
