@@ -1,4 +1,4 @@
-# make report | test (test-library, test-workflow) | test-slow | lint | bench | evidence | rescan | lock
+# make report | test (test-workflow, test-library, test-contracts) | test-slow | lint | bench | evidence | rescan | lock
 # One environment for everything, from the hash-pinned lock; no conda and no GPU needed.
 
 UV := .boot/bin/uv
@@ -7,7 +7,7 @@ CORES ?= $(shell nproc)
 STUDY ?= config.yaml
 EVIDENCE ?= .evidence
 
-.PHONY: report rescan test test-library test-workflow test-slow lint bench evidence lock schemas clean
+.PHONY: report rescan test test-workflow test-library test-contracts test-slow lint bench evidence lock schemas clean
 
 report: .venv/ready
 	.venv/bin/snakemake --configfile $(STUDY) --cores $(CORES) -- results/report.html
@@ -15,12 +15,15 @@ report: .venv/ready
 rescan: .venv/ready
 	.venv/bin/snakemake --configfile $(STUDY) --cores $(CORES) --forcerun download_dataset -- rescan
 
-# Two halves side by side, each shown when it has ended: a half hour one after the other.
+# Three parts, two at a time, each shown when it has ended: 40 minutes one after the other.
 test: .venv/ready .venv-jax/ready
-	$(MAKE) --no-print-directory -j 2 --output-sync=target test-workflow test-library
+	$(MAKE) --no-print-directory -j 2 --output-sync=target test-workflow test-library test-contracts
 
 test-library: .venv/ready .venv-jax/ready
-	$(PYTHON) -m pytest tests/contracts tests/library
+	$(PYTHON) -m pytest tests/library
+
+test-contracts: .venv/ready .venv-jax/ready
+	$(PYTHON) -m pytest tests/contracts
 
 test-workflow: .venv/ready
 	$(PYTHON) -m pytest tests/workflow tests/browser

@@ -1,9 +1,9 @@
 """From DICOM slices to a shard: three CT windows of 256 pixels, uint8, one process, against the usual ways.
 
-Ours is what a study runs: `chunk_parts` (the DICOM reader, the steps resize and hu_window, rounding to uint8) and the
-records of the shard writer. What a study does besides, a file between the two rules and SHA-256 of the shards, is
-measured by shard_writing. The peers read with pydicom or SimpleITK and write the same pixels with
-tf.io.TFRecordWriter and tf.train.Example:
+Ours is what a study runs on a chunk of 16 series: `chunk_parts` (the DICOM reader, the steps resize and hu_window,
+rounding to uint8) and the records of the shard writer. What a study does besides, a file between the two rules and
+SHA-256 of the shards, is measured by shard_writing. The peers read with pydicom or SimpleITK and write the same pixels
+with tf.io.TFRecordWriter and tf.train.Example:
 
 - pydicom, windows, OpenCV: apply_modality_lut, each window in NumPy, each resized with INTER_AREA;
 - pydicom, OpenCV, windows: float32, resized once, windowed small: the best order of the same libraries;
@@ -19,8 +19,10 @@ our pixels must lie within half a grey level of the float64 formula, and the pee
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from _dicom import ct_slices
 from _measure import compared, interleaved, run
 
@@ -29,7 +31,7 @@ GOALS = {"pydicom, windows, OpenCV": 7.0, "SimpleITK": 15.0, "float64, scikit-im
 
 
 def rows(
-    folder: Path, slices: int = 28, copies: int = 4, rounds: int = 15, size: int = 256, processes: bool = True
+    folder: Path, slices: int = 28, copies: int = 16, rounds: int = 15, size: int = 256, processes: bool = True
 ) -> list[dict]:
     """The table; copies: series in our chunk, all of the same slices."""
     import cv2
@@ -42,7 +44,7 @@ def rows(
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     files = ct_slices(folder, slices)
     chunk = catalogued(files, copies)
-    files = [chunk[0] / path for path in chunk[1].path[: len(files)]]
+    files = [chunk.root / path for path in chunk.images.path[: len(files)]]
     two = two_processes(chunk, size, folder, rounds) if processes else []
     peers = {name: way for name, way in usual_ways(size).items() if way is not None}
     theirs = {name: [way(path) for path in files] for name, way in peers.items()}
@@ -67,10 +69,16 @@ def rows(
     return table + two
 
 
-def catalogued(files: list[Path], copies: int):
-    """(root, rows of the series `copies` times, in stack order), as the catalogue hands them to preprocessing."""
-    import pandas as pd
+class Chunk(NamedTuple):
+    """What the catalogue hands to preprocessing, rows in stack order, and the splits to the shard writer."""
 
+    root: Path
+    images: pd.DataFrame
+    items: pd.DataFrame
+
+
+def catalogued(files: list[Path], copies: int) -> Chunk:
+    """The series `copies` times."""
     from scanloom.readers import dicom
 
     root = files[0].parent
@@ -78,31 +86,33 @@ def catalogued(files: list[Path], copies: int):
     images = dicom.group_series(scan, dicom.Settings()).images
     chosen = images[images.path.isin([file.name for file in files])]
     series = [chosen.assign(series_id=f"{number:016x}") for number in range(copies)]
-    return root, pd.concat(series, ignore_index=True)
+    images = pd.concat(series, ignore_index=True)
+    items = images[["series_id", "slice_index"]].assign(patient_id="p", split="train", level=0.0)
+    items = items.assign(item_id=items.series_id + "-" + items.slice_index.astype("str"), row=np.arange(len(items)))
+    return Chunk(root, images, items)
 
 
-def our_parts(chunk, size: int):
+def our_parts(chunk: Chunk, size: int):
     """`chunk_parts` of the chunk: some images of one series after the other."""
     from scanloom.preprocessing import chunk_parts
     from scanloom.readers import dicom
 
-    root, table = chunk
     settings = dicom.Settings()
     steps = [
         {"name": "resize", "settings": {"size_px": [size, size]}},
         {"name": "hu_window", "settings": {"windows": list(WINDOWS)}},
     ]
     return chunk_parts(
-        lambda rows: dicom.read_series(root, rows, settings),
-        table,
+        lambda rows: dicom.read_series(chunk.root, rows, settings),
+        chunk.images,
         steps,
         2,
         "uint8",
-        lambda rows, *how: dicom.read_blocks(root, rows, settings, *how),
+        lambda rows, *how: dicom.read_blocks(chunk.root, rows, settings, *how),
     )
 
 
-def our_images(chunk, size: int) -> int:
+def our_images(chunk: Chunk, size: int) -> int:
     """Images made, one part after the other; their number."""
     return sum(len(part.images) for part in our_parts(chunk, size))
 
@@ -118,7 +128,7 @@ class Rows:
         return self._images[row]
 
 
-def our_shard(chunk, size: int, file: Path) -> int:
+def our_shard(chunk: Chunk, size: int, file: Path) -> int:
     """Images to a TFRecord file with all that a shard's records hold; their number."""
     from scanloom.shard_writer import serialized_records, write_records
 
@@ -128,10 +138,9 @@ def our_shard(chunk, size: int, file: Path) -> int:
         name: np.repeat(np.stack([getattr(part, name) for part in parts]), counts, axis=0)
         for name in ("spacing_mm", "slope", "intercept")
     }
-    items = chunk[1][["series_id", "slice_index"]].assign(patient_id="p", split="train", level=0.0)
-    items = items.assign(item_id=items.series_id + "-" + items.slice_index.astype("str"), row=np.arange(sum(counts)))
     with open(file, "wb") as out:
-        return write_records(out, serialized_records({"images": Rows(parts), **made}, items, ["level"], "benchmark"))
+        records = serialized_records({"images": Rows(parts), **made}, chunk.items, ["level"], "benchmark")
+        return write_records(out, records)
 
 
 def usual_shard(images: list[np.ndarray], file: Path) -> int:
@@ -252,7 +261,7 @@ def check(ours: np.ndarray, peers: dict[str, list[np.ndarray]], files: list[Path
             raise ValueError(f"{name} makes other pictures")
 
 
-def two_processes(chunk, size: int, folder: Path, rounds: int, times: int = 12) -> list[dict]:
+def two_processes(chunk: Chunk, size: int, folder: Path, rounds: int, times: int = 4) -> list[dict]:
     """Wall time of `times` chunks by one process and by two, which both are warm."""
     context = get_context("spawn")
     table = []

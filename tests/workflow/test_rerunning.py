@@ -38,6 +38,9 @@ FROM_PREPROCESSING = {
     "preprocess_chunk": CHUNKS, "shard_chunk": CHUNKS, "index_shards": 1, "fingerprint_images": 1,
     "audit_leakage": 1, "sample_contact_sheet": 1, "sample_views": 1,
 } | ALL_TRAINING | AFTER_TRAINING  # fmt: skip
+FROM_SPLITS = {"split_patients": 1, "draw_fraction": FRACTIONS} | FROM_PREPROCESSING
+FROM_SPLITS.pop("preprocess_chunk")  # images are made of all series, whatever their split
+FROM_CATALOGUE = {"catalogue_dataset": 1, "preprocess_chunk": CHUNKS} | FROM_SPLITS
 
 
 def test_nothing_changed_runs_nothing(workflow):
@@ -96,6 +99,39 @@ def test_window_reruns_from_preprocessing_on(workflow):
         assert workflow.planned() == FROM_PREPROCESSING
     finally:
         workflow.study["datasets"]["heads"]["steps"][0] = {"hu_window": {"windows": ["brain", "bone"]}}
+
+
+def test_meaning_of_labels_reruns_from_the_splits_on(workflow):
+    edit(workflow, "datasets/heads.yaml", "- no bleed", "- none seen")
+    assert workflow.planned() == FROM_SPLITS
+
+
+def test_place_of_labels_reruns_from_the_catalogue_on(workflow):
+    edit(workflow, "datasets/heads.yaml", "table: labels.csv", "table: ./labels.csv")
+    assert workflow.planned() == FROM_CATALOGUE
+
+
+def test_salt_reruns_from_the_catalogue_on(workflow):
+    before = workflow.study["salt"]
+    workflow.study["salt"] = "another"
+    workflow.write_study()
+    try:
+        assert workflow.planned() == FROM_CATALOGUE
+    finally:
+        workflow.study["salt"] = before
+
+
+def test_new_method_runs_its_own_arms(workflow):
+    workflow.study["pretraining"]["methods"]["simsiam"] = {}
+    workflow.write_study()
+    try:
+        assert (
+            workflow.planned()
+            == {"pretrain_encoder": 1, "probe_encoder": 1, "finetune_encoder": FRACTIONS} | AFTER_TRAINING
+        )
+        assert set(re.findall(r"method=(\w+)", workflow.planned_jobs())) == {"simsiam"}
+    finally:
+        workflow.study["pretraining"]["methods"].pop("simsiam")
 
 
 def test_new_fraction_runs_its_own_arms(workflow):
