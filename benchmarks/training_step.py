@@ -62,7 +62,7 @@ def rows(
     interval: int = 3,
 ) -> list[dict]:
     """The table; matrix: edge of the matrices for the peak; interval: updates between the short pretraining's rows."""
-    from scanloom.training import make_deterministic
+    from scanloom.backend import make_deterministic
 
     make_deterministic()
     if not peers:
@@ -160,7 +160,7 @@ def supervised_step(work: Work, pool: ThreadPoolExecutor):
 
 def updating(model, batch_at, pool: ThreadPoolExecutor, images: int):
     """A function that makes the next update while the pool makes the batch after it, as training does."""
-    from scanloom.training import update
+    from scanloom.updates import update
 
     state = {"step": 0, "batch": pool.submit(batch_at, 0)}
 

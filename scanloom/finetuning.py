@@ -16,6 +16,7 @@ import pandas as pd
 from scanloom import plugins
 from scanloom.arms import Finetuned
 from scanloom.atomic_files import whole_file
+from scanloom.backend import make_deterministic, remembered_jit
 from scanloom.downstream import (
     Arm,
     LabelledRows,
@@ -37,7 +38,7 @@ from scanloom.lazy import keras
 from scanloom.model_files import save_model
 from scanloom.optimizers import adamw, optimizer_of
 from scanloom.schedules import cosine, learning_rates
-from scanloom.training import make_deterministic, remembered_jit, train_steps
+from scanloom.training import train_steps
 from scanloom.weight_transfer import transfer
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def finetune(
     training patients. views: a `view_pipeline.Pipeline`. folder: belongs to exactly this job (`run_store` names it by
     content); finished trainings are kept in its `checkpoints/` and used again when the job was killed. The chosen model
     of the first seed is written to `folder/model.keras`: images in [0, 1] to logits, with the layer "feature_map".
-    compiler_folder: remembers whether XLA pays (`training.remembered_jit`) for all jobs with this network and budget,
+    compiler_folder: remembers whether XLA pays (`backend.remembered_jit`) for all jobs with this network and budget,
     so that it is measured once; None: the folder of this job.
     Raises ValueError when the encoder's file does not fill the whole encoder.
     """

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from scanloom.training import update
+from scanloom.updates import update
 
 SMOOTHING = 0.9  # of the loss, which differs from batch to batch
 EARLY = 0.1  # share of the updates that say where the loss starts and how much it varies

@@ -10,6 +10,7 @@ import pandas as pd
 
 from scanloom import plugins
 from scanloom.atomic_files import whole_file, write_text
+from scanloom.backend import make_deterministic, remembered_jit
 from scanloom.board import Board, add_image
 from scanloom.budget import Budget, better
 from scanloom.checkpoints import step_of
@@ -21,7 +22,8 @@ from scanloom.model_files import save_model
 from scanloom.optimizers import averages_of, copied
 from scanloom.schedules import learning_rates
 from scanloom.stopping import stop_rule
-from scanloom.training import make_deterministic, remembered_jit, seconds_without_input, train_steps
+from scanloom.training import train_steps
+from scanloom.updates import seconds_without_input
 from scanloom.watch import Watch, projection_of
 
 __all__ = ["Budget", "assert_allowed", "pretrain"]

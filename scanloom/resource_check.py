@@ -24,7 +24,7 @@ from scanloom.atomic_files import write_text
 from scanloom.method_training import DoesNotFit, bare_training
 from scanloom.pretraining import Budget
 from scanloom.run_store import open_run
-from scanloom.training import at_step, round_of, update
+from scanloom.updates import at_step, round_of, update
 from scanloom.view_choice import pairs
 
 OK, OUT_OF_MEMORY, IMPOSSIBLE = "ok", "out of memory", "impossible"
@@ -223,7 +223,7 @@ def check(cells: list[dict], measure_cell, progress=print) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    from scanloom.training import limit_threads
+    from scanloom.backend import limit_threads
 
     asked = json.load(sys.stdin)
     limit_threads(asked["threads"])

@@ -3,13 +3,10 @@
 `train_steps` runs `model.train_on_batch` on `batch_at(step)` at `learning_rate_at(step)`. Nothing else determines a
 step, so a checkpoint is the variables, the step number, the history and how often the training had to go back; no
 iterator position has to be stored. The loop is the same on every Keras backend. Bits repeat on one machine with one
-number of threads: see `make_deterministic`.
+number of threads: see `backend.make_deterministic`.
 """
 
-import gc
-import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -25,27 +22,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from scanloom import profiler
-from scanloom.atomic_files import whole_file, write_once
-from scanloom.branches import UPDATE_SHARE
+from scanloom.atomic_files import whole_file
 from scanloom.checkpoints import load_checkpoint, save_checkpoint
 from scanloom.lazy import keras
-from scanloom.optimizers import copied
-
-__all__ = [
-    "choose_jit",
-    "limit_threads",
-    "make_deterministic",
-    "remembered_jit",
-    "seconds_without_input",
-    "train_steps",
-]
+from scanloom.updates import build_variables, means, update
 
 COLUMNS = ["step", "loss", "learning_rate", "images_per_s", "wait_share", "monitor_share", "retries"]
 BATCHES_AHEAD = 2
-TIMED_STEPS = 3
-CLEARLY_FASTER = 0.9
-WORTH_MEASURING_S = 20.0
-"""Trainings shorter than this in graph mode cannot win back the seconds that XLA needs to compile (4 to 10, twice)."""
 RETRY_FACTOR = 0.5
 
 log = logging.getLogger(__name__)
@@ -97,7 +80,7 @@ def train_steps(
     """
     if steps < 1 or interval < 1:
         raise ValueError(f"steps ({steps}) and interval ({interval}) must be at least 1")
-    _build(model, batch_at)
+    build_variables(model, batch_at)
     checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / "state.npz"
     training = _Training(model, checkpoint)
     if training.step > steps:
@@ -178,9 +161,9 @@ class _Training:
 
     def row(self, learning_rate: float, clock: "_Clock") -> dict:
         """The history's row of the interval that ends here."""
-        means = _means(self.logs)
-        row = {"step": self.step, "loss": means.pop("loss"), "learning_rate": learning_rate, **clock.read()}
-        return row | {"retries": self.retries, **means}
+        reported = means(self.logs)
+        row = {"step": self.step, "loss": reported.pop("loss"), "learning_rate": learning_rate, **clock.read()}
+        return row | {"retries": self.retries, **reported}
 
     def load(self) -> None:
         self.step, self.rows, self.logs, self.retries = load_checkpoint(self.checkpoint, self.model)
@@ -219,152 +202,6 @@ def _go_back(training: _Training, found: NotFinite, retries: int, micro_batches:
     training.retries += 1
     training.save()
     log.warning("%s; going on from there with half the learning rate", "; ".join(about))
-
-
-def update(model, batch: dict[str, np.ndarray], micro_batches: int = 1) -> dict[str, float]:
-    """What the model reports of one update on a batch, in parts if so wished: then the parts' means."""
-    parts = _parts(batch, micro_batches) if micro_batches > 1 else [batch]
-    made = [model.train_on_batch(part, return_dict=True) for part in parts]
-    return _means([{name: float(value) for name, value in logs.items()} for logs in made])
-
-
-def _parts(batch: dict[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
-    size = len(next(iter(batch.values())))
-    if size % count:
-        raise ValueError(f"a batch of {size} images cannot be cut into {count} equal parts")
-    cuts = [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
-    share = np.full(size // count, 1 / count, np.float32)
-    return [{name: values[cut] for name, values in batch.items()} | {UPDATE_SHARE: share} for cut in cuts]
-
-
-def seconds_without_input(model, batch: dict[str, np.ndarray], updates: int, micro_batches: int = 1) -> float:
-    """Seconds per update on one batch that stays in memory; the model is afterwards as before.
-
-    Where players take turns, whole rounds are timed, at least as many updates as asked for; the first round, which
-    builds the graphs, is left out.
-    """
-    _build(model, lambda step: batch)
-    variables = [*model.variables, *model.optimizer.variables]
-    before = [copied(variable) for variable in variables]
-    turns = round_of(model)
-    updates = -(-updates // turns) * turns
-    for step in range(turns):
-        update(model, at_step(batch, step), micro_batches)
-    start = time.perf_counter()
-    for step in range(updates):
-        update(model, at_step(batch, step), micro_batches)
-    passed = time.perf_counter() - start
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
-    return passed / updates
-
-
-def round_of(model) -> int:
-    """Updates until every player of an `Alternating` model has had its turns; 1 for other models."""
-    return getattr(model, "round", 1)
-
-
-def at_step(batch: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-    """The batch as if it were that of another step, which says whose turn it is."""
-    return batch | {"step": np.full_like(batch["step"], step)} if "step" in batch else batch
-
-
-def _means(logs: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each number over the updates that reported it."""
-    names = sorted({name for made in logs for name in made})
-    return {name: float(np.mean([made[name] for made in logs if name in made])) for name in names}
-
-
-def choose_jit(
-    make_model: Callable, batch_at: Callable[[int], dict], steps: int | None = None, micro_batches: int = 1
-) -> dict:
-    """Whether to compile the step with XLA, by measurement: {"jit_compile", "graph_s", "xla_s"}, seconds per update.
-
-    make_model(jit_compile) -> a new compiled model; batch_at, micro_batches as in `train_steps`. On CPUs XLA was
-    measured up to 5 times slower than plain graphs for wide networks and up to 2.4 times faster for narrow ones, so
-    nothing general can be said. JAX always compiles (both times are None there). Where a graph training of `steps`
-    would be over before XLA had paid for its compilation, XLA is not tried (xla_s None).
-    """
-    if keras.backend.backend() == "jax":
-        return {"jit_compile": True, "graph_s": None, "xla_s": None}
-    batch = batch_at(0)
-    graph_s, _ = _time_step(make_model(False), batch, micro_batches)
-    if _deterministic_tensorflow() or (steps is not None and steps * graph_s < WORTH_MEASURING_S):
-        return {"jit_compile": False, "graph_s": graph_s, "xla_s": None}
-    xla_s, compile_s = _time_step(make_model(True), batch, micro_batches)
-    pays = steps is None or steps * (graph_s - xla_s) > compile_s
-    return {"jit_compile": bool(xla_s < CLEARLY_FASTER * graph_s and pays), "graph_s": graph_s, "xla_s": xla_s}
-
-
-def remembered_jit(
-    folder: Path, make_model: Callable, batch_at: Callable, steps: int | None = None, micro_batches: int = 1
-) -> dict:
-    """The choice of `choose_jit` that `folder`/jit.json holds, measured and written there the first time.
-
-    A resumed training must not measure again: another choice would change the last bits of every later update. Of
-    several processes that measure at once, the first one's choice is everybody's.
-    """
-    path = Path(folder) / "jit.json"
-    if not path.exists():
-        choice = choose_jit(make_model, batch_at, steps, micro_batches)
-        write_once(path, json.dumps(choice))
-    return json.loads(path.read_text())
-
-
-def limit_threads(threads: int) -> None:
-    """Let the backend compute with this many threads. To be called before its first computation.
-
-    TensorFlow: as many threads inside an operation; two operations at once at most. JAX on CPU: NPROC, which XLA reads.
-    """
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
-    os.environ["NPROC"] = str(threads)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))
-
-
-def make_deterministic() -> None:
-    """From here on, the same step gives the same bits (TensorFlow op determinism; JAX on CPU needs nothing).
-
-    With TensorFlow this rules out XLA for later models of this process, so measure with `choose_jit` first and call
-    this where its answer is False. The number of threads belongs to the bits: partial sums are added per thread.
-    """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-
-
-def _deterministic_tensorflow() -> bool:
-    if keras.backend.backend() != "tensorflow":
-        return False
-    from tensorflow.python.framework import config
-
-    return config.is_op_determinism_enabled()
-
-
-def _build(model, batch_at: Callable) -> None:
-    """Create all variables, so that a checkpoint has where to go before the first update."""
-    if not model.built:
-        model({name: values[:2] for name, values in batch_at(0).items()}, training=False)
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-
-
-def _time_step(model, batch: dict, micro_batches: int) -> tuple[float, float]:
-    """Seconds of one update (best of a few), and of the first, which compiles."""
-    _build(model, lambda step: batch)
-    times = []
-    for _ in range(1 + TIMED_STEPS):
-        start = time.perf_counter()
-        update(model, batch, micro_batches)
-        times.append(time.perf_counter() - start)
-    del model
-    gc.collect()
-    return min(times[1:]), times[0]
 
 
 class _Clock:

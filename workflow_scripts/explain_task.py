@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scanloom.backend import limit_threads, make_deterministic
 from scanloom.downstream import Task
 from scanloom.explanation import explain, save
 from scanloom.masks import masks_of_series
@@ -12,7 +13,6 @@ from scanloom.provenance import stamp
 from scanloom.records import open_shards
 from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.training import limit_threads, make_deterministic
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

@@ -6,6 +6,7 @@ import pandas as pd
 
 from scanloom import plugins
 from scanloom.arms import Finetuned
+from scanloom.backend import limit_threads
 from scanloom.downstream import Arm, Task
 from scanloom.finetuning import finetune
 from scanloom.provenance import framework_versions, stamp
@@ -13,7 +14,6 @@ from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
 from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.training import limit_threads
 from scanloom.view_choice import pairs
 from scanloom.view_pipeline import Pipeline
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from scanloom.backend import limit_threads
 from scanloom.pretraining import Budget, pretrain
 from scanloom.provenance import framework_versions, stamp
 from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
 from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.training import limit_threads
 from scanloom.view_choice import pairs
 
 PUBLISHED = {

@@ -7,6 +7,7 @@ import pandas as pd
 
 from scanloom import plugins
 from scanloom.arms import Frozen
+from scanloom.backend import limit_threads, make_deterministic
 from scanloom.downstream import Task
 from scanloom.embeddings import embed
 from scanloom.preprocessing import write_npz
@@ -15,7 +16,6 @@ from scanloom.provenance import stamp
 from scanloom.records import open_shards
 from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.training import limit_threads, make_deterministic
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

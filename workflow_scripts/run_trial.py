@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from scanloom.backend import limit_threads
 from scanloom.downstream import Task
 from scanloom.provenance import framework_versions
 from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
 from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.training import limit_threads
 from scanloom.trials import FILES, SEEN, run_trial
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Views of a few training images as pretraining will see them, for the report."""
 
+from scanloom.backend import limit_threads
 from scanloom.preprocessing import write_npz
 from scanloom.provenance import stamp
 from scanloom.records import open_shards
 from scanloom.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.training import limit_threads
 from scanloom.view_sheet import view_sheet
 
 if __name__ == "__main__":

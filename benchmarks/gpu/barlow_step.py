@@ -87,7 +87,7 @@ def training_of(work: Work, batch: int, shards, updates: int):
 
 def seconds_of(work: Work, batch: int, updates: int) -> tuple[float, float]:
     """(seconds per update with the batch at hand, GFLOP per image)."""
-    from scanloom.training import seconds_without_input
+    from scanloom.updates import seconds_without_input
 
     model, batch_at = training_of(work, batch, shards_in_memory(batch, work.shape), updates)
     model.optimizer.learning_rate = 1e-3

@@ -16,12 +16,12 @@ import keras
 import numpy as np
 
 from scanloom import plugins
+from scanloom.backend import make_deterministic
 from scanloom.checkpoints import load_checkpoint, save_checkpoint
 from scanloom.method_batches import draws
 from scanloom.model_files import save_model
 from scanloom.optimizers import players_of
 from scanloom.stateless_random import keys_of
-from scanloom.training import make_deterministic
 from scanloom.view_pipeline import Pipeline
 
 SHAPES = {2: (16, 16, 1), 3: (8, 8, 8, 1)}

@@ -9,9 +9,10 @@ import pytest
 import two_players as toy
 
 from scanloom.alternating import Alternating, Player
+from scanloom.backend import make_deterministic
 from scanloom.optimizers import players_of
 from scanloom.schedules import cosine, learning_rates
-from scanloom.training import make_deterministic, train_steps
+from scanloom.training import train_steps
 
 
 def by_formula(weights: np.ndarray) -> list[tuple[float, np.ndarray]]:

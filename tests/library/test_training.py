@@ -1,6 +1,5 @@
-"""The loop: history, resume to the same bits, SIGTERM, waiting, the choice of compiler."""
+"""The loop: history, resume to the same bits, SIGTERM, waiting, going back."""
 
-import json
 import os
 import re
 import signal
@@ -11,13 +10,9 @@ import pytest
 import tiny_training as tiny
 
 from scanloom.schedules import cosine, learning_rates
-from scanloom.training import choose_jit, limit_threads, remembered_jit, seconds_without_input, train_steps
+from scanloom.training import train_steps
 
 RATE = learning_rates(cosine, cosine.Settings(), 0.1, 20, 3)
-
-
-def same_weights(a, b) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
 
 
 def test_history_has_one_row_per_interval_with_mean_loss_and_set_rate():
@@ -40,7 +35,7 @@ def test_history_has_one_row_per_interval_with_mean_loss_and_set_rate():
         other.optimizer.learning_rate = RATE(step)
         losses.append(float(other.train_on_batch(tiny.batch_at(step), return_dict=True)["loss"]))
     assert np.allclose(history["loss"], [np.mean(losses[:8]), np.mean(losses[8:16]), np.mean(losses[16:])], rtol=1e-12)
-    assert same_weights(model, other)
+    assert tiny.same_weights(model, other)
     assert (history["images_per_s"] > 0).all()
     assert history["wait_share"].between(0, 1).all()
 
@@ -61,7 +56,7 @@ def test_sigterm_ends_the_update_saves_and_a_second_call_reaches_the_same_bits(t
     assert 0 < int(np.load(tmp_path / "state.npz")["step"]) < 20
     resumed = tiny.make_model()
     again = train_steps(resumed, tiny.batch_at, RATE, 20, interval=8, checkpoint_folder=tmp_path)
-    assert same_weights(whole, resumed)
+    assert tiny.same_weights(whole, resumed)
     assert list(again["loss"]) == list(history["loss"])
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
@@ -149,7 +144,7 @@ def test_weights_gone_astray_go_back_to_the_checkpoint_at_half_the_rate(tmp_path
     # Outside expectation: 8 updates at the full rate and 4 at a quarter of it, with nothing going wrong.
     other = tiny.make_model()
     train_steps(other, numbered, lambda step: 0.1 if step < 8 else 0.025, 12)
-    assert same_weights(model, other)
+    assert tiny.same_weights(model, other)
     assert "the weights of update 8, the last checkpoint, give the same batch a loss of" in caplog.text
     assert np.load(tmp_path / "offending_batch.npz")["number"][0] == 10
 
@@ -168,7 +163,7 @@ def test_a_kill_after_going_back_changes_nothing(tmp_path):
         train_steps(first, killed_at_9, constant_rate, 12, checkpoint_folder=tmp_path / "killed", **RETRYING)
     second = astray(tiny.make_model(), at=9, recovers_below=0.03)
     train_steps(second, numbered, constant_rate, 12, checkpoint_folder=tmp_path / "killed", **RETRYING)
-    assert same_weights(whole, second)
+    assert tiny.same_weights(whole, second)
 
 
 def test_a_training_that_always_goes_astray_ends_with_update_images_and_advice(tmp_path):
@@ -221,7 +216,7 @@ def test_a_reason_to_stop_ends_the_training_there_and_again_when_resumed(tmp_pat
     assert list(history["step"]) == [4, 8]
     other = tiny.make_model()
     assert train_steps(other, tiny.batch_at, RATE, 20, **saved).equals(history)
-    assert same_weights(model, other)
+    assert tiny.same_weights(model, other)
 
 
 def test_the_profiler_records_the_updates_it_is_asked_for(tmp_path):
@@ -238,15 +233,6 @@ def test_a_training_that_goes_back_and_ends_while_it_is_profiled_is_recorded(tmp
     assert list((tmp_path / "profile").rglob("*.pb"))
 
 
-def test_timing_without_input_leaves_the_model_as_it_was():
-    model, other = tiny.make_model(), tiny.make_model()
-    assert 0 < seconds_without_input(model, tiny.batch_at(0), 3) < 1
-    assert same_weights(model, other)
-    for m in (model, other):
-        train_steps(m, tiny.batch_at, RATE, 4)
-    assert same_weights(model, other)
-
-
 def test_an_error_in_the_batch_thread_comes_out_as_it_is():
     def broken(step):
         raise OSError("shard 3 is truncated")
@@ -260,36 +246,3 @@ def test_a_checkpoint_beyond_the_training_is_an_error(tmp_path):
     train_steps(tiny.make_model(), tiny.batch_at, RATE, 20, checkpoint_folder=tmp_path)
     with pytest.raises(ValueError, match="is at update 20, beyond the 10 asked for"):
         train_steps(tiny.make_model(), tiny.batch_at, RATE, 10, checkpoint_folder=tmp_path)
-
-
-def test_the_choice_of_compiler_is_measured_and_remembered(tmp_path):
-    choice = choose_jit(tiny.make_model, tiny.batch_at)
-    assert set(choice) == {"jit_compile", "graph_s", "xla_s"}
-    assert choice["graph_s"] > 0
-    if choice["xla_s"] is not None:  # op determinism, if an earlier test switched it on, rules XLA out
-        assert choice["jit_compile"] in (choice["xla_s"] < choice["graph_s"], False)
-    (tmp_path / "jit.json").write_text(json.dumps({"jit_compile": True, "graph_s": 1.0, "xla_s": 0.5}))
-    assert remembered_jit(tmp_path, None, None) == {"jit_compile": True, "graph_s": 1.0, "xla_s": 0.5}
-
-
-def test_the_first_choice_of_compiler_is_that_of_all_processes(tmp_path):
-    """Two that measure at once: the later one must not change the choice that the first one trains with."""
-    first = {"jit_compile": True, "graph_s": 1.0, "xla_s": 0.5}
-
-    def made_meanwhile(jit_compile):
-        (tmp_path / "jit.json").write_text(json.dumps(first))
-        return tiny.make_model(jit_compile)
-
-    assert remembered_jit(tmp_path, made_meanwhile, tiny.batch_at, steps=2) == first
-
-
-def test_a_short_training_does_not_pay_for_measuring_xla(tmp_path):
-    choice = remembered_jit(tmp_path, tiny.make_model, tiny.batch_at, steps=2)
-    assert choice["xla_s"] is None
-    assert choice["jit_compile"] is False
-    assert json.loads((tmp_path / "jit.json").read_text()) == choice
-
-
-def test_no_threads_is_an_error():
-    with pytest.raises(ValueError, match="threads must be at least 1, not 0"):
-        limit_threads(0)

@@ -35,3 +35,8 @@ def batch_at(step: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng([1, step])
     target = rng.normal(size=(8, 3)).astype(np.float32)
     return {"images": rng.integers(0, 256, (8, 5), np.uint8), "target": target}
+
+
+def same_weights(a, b) -> bool:
+    """Whether every weight of the two models is equal to the bit."""
+    return all(np.array_equal(x, y) for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
