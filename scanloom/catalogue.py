@@ -142,6 +142,7 @@ def build_catalogue(
     declared: Iterable[str] = (),
     workers: int = 1,
     unpack_to: Path | None = None,
+    may_be_empty: bool = False,
 ) -> Catalogue:
     """The catalogue of all files below `root`.
 
@@ -153,6 +154,7 @@ def build_catalogue(
         the reader's own, if it has one. `join`, `key`, `normalise`: see labels.match_rows.
     declared: paths of label tables and masks: found, and excluded as declared.
     unpack_to: private folder for what is in archives; None: archives stay closed.
+    may_be_empty: also where no series is used; else that is an error, because a study cannot go on.
     Raises CatalogueError, selection.SelectionError, labels.LabelError.
     """
     root, exclude = Path(root), list(exclude)
@@ -182,7 +184,7 @@ def build_catalogue(
     files = _files_table(scan, links, series, dataset, salt)
     catalogue = _catalogue_table(scan, links, series, files, dataset, salt, group)
     books = balance_books(catalogue, files, found)
-    if not used.any():
+    if not (used.any() or may_be_empty):
         raise CatalogueError(f"{dataset}: none of {found} files is usable: {books['reasons']}")
     private = series.assign(verdict=np.where(used, "used", "excluded"))
     return Catalogue(
@@ -349,6 +351,8 @@ def _with_groups(series, grouped: Grouped, links: _Links, group: str | None, lab
 def _group_values(images: pd.DataFrame, group: str, labels, rows) -> pd.Series:
     """The raw split unit of each image; missing where unknown. DICOM's patient, else study, comes before the table."""
     columns = [] if labels is None else list(labels.columns)
+    if images.empty:
+        return pd.Series(index=images.index, dtype=object)
     if group == "patient_id" and ((images.raw_patient != "").any() or (images.study_uid != "").any()):
         study = ("study " + images.study_uid).where(images.study_uid != "", None)
         return images.raw_patient.where(images.raw_patient != "", study).astype(object)

@@ -78,8 +78,9 @@ def _usual_gap(stack: np.ndarray, gap: np.ndarray, stacks: int) -> np.ndarray:
 def _gap_faults(stack: np.ndarray, gap: np.ndarray, usual: np.ndarray, stacks: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Which stacks have repeated positions, missing slices, unequal spacing; and the slices missing in each gap.
 
-    A gap that is a whole multiple of the usual one is a hole where slices are missing. Two such gaps of one size in a
-    row are a change of spacing instead (head CT: thin below, thick above).
+    A gap that is a whole multiple of the usual one is a hole where slices are missing. Two or more of one size in a row
+    up to an end of the stack are a change of spacing instead (head CT: thin below, thick above); with usual gaps on
+    both sides they are every other slice lost.
     """
     step = usual[stack]
     tolerance = np.maximum(SPACING_TOLERANCE * step, SPACING_TOLERANCE_MM)
@@ -87,11 +88,12 @@ def _gap_faults(stack: np.ndarray, gap: np.ndarray, usual: np.ndarray, stacks: i
     odd = ~repeated & (np.abs(gap - step) > tolerance)
     multiple = np.round(gap / step)
     hole = odd & (multiple >= 2) & (np.abs(gap - multiple * step) <= tolerance)
-    same_as_next = np.zeros(len(gap), bool)
-    if len(gap) > 1:
-        same_as_next[:-1] = (stack[1:] == stack[:-1]) & (np.abs(gap[1:] - gap[:-1]) <= tolerance[:-1])
-    in_a_run = same_as_next | np.concatenate([[False], same_as_next[:-1]]) if len(gap) else same_as_next
-    missing = hole & ~in_a_run
+    new_stack = np.append(True, stack[1:] != stack[:-1])[: len(gap)]
+    new_run = new_stack | np.append(True, np.abs(np.diff(gap)) > tolerance[:-1])[: len(gap)]
+    run = np.cumsum(new_run) - 1
+    at_an_end = new_stack | np.append(new_stack[1:], True)[: len(gap)]
+    changed = (np.bincount(run) > 1) & (np.bincount(run, at_an_end) > 0)
+    missing = hole & ~changed[run]
     absent = np.where(missing, multiple - 1, 0).astype(np.int64)
 
     def any_of(flags: np.ndarray) -> np.ndarray:

@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             group="patient_id" if arguments.reader == "dicom" else None,
             workers=arguments.workers,
             unpack_to=scratch / "unpacked",
+            may_be_empty=True,
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -151,6 +152,9 @@ def _table(catalogue: Catalogue, private: bool) -> pd.DataFrame:
 
 def _print(table: pd.DataFrame, most: int) -> None:
     shown = table.head(most) if most > 0 else table
+    if table.empty:
+        print("nothing to show")
+        return
     with pd.option_context("display.width", None, "display.max_colwidth", 60):
         print(shown.to_string(index=False, na_rep="", float_format=lambda number: f"{number:.4g}"))
     if len(shown) < len(table):

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from pydicom import Dataset, uid
 
 from scanloom.readers._dicom_open import open_dicom, quiet_pydicom
+from scanloom.readers._dicom_values import pixel_distances
 from scanloom.readers._dicom_walk import UNDEFINED, Runs, Wanted, walk_bytes
 
 _WANTED = {
@@ -213,9 +214,6 @@ def _described(
     for needed in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation"):
         if get(needed) in (None, ""):
             raise ValueError(f"the header has no {needed}")
-    spacing = numbers(get("PixelSpacing"), 2)
-    if math.isnan(spacing[0]):
-        spacing = numbers(get("ImagerPixelSpacing"), 2)
     syntax = get("TransferSyntaxUID") if parsed is None else parsed.file_meta.TransferSyntaxUID
     bits_stored = int(get("BitsStored") or get("BitsAllocated"))
     high_bit = get("HighBit")
@@ -241,7 +239,7 @@ def _described(
         ),
         slope=numbers(get("RescaleSlope"), 1)[0],
         intercept=numbers(get("RescaleIntercept"), 1)[0],
-        spacing_mm=(spacing[0], spacing[1]),
+        spacing_mm=pixel_distances(numbers(get("PixelSpacing"), 2), numbers(get("ImagerPixelSpacing"), 2)),
         parsed=parsed,
     )
 

@@ -28,7 +28,14 @@ from pydicom.uid import (
 
 from scanloom.readers._dicom_open import open_repaired, quiet_pydicom, read_as_it_is
 from scanloom.readers._dicom_pixels import read_frames
-from scanloom.readers._dicom_values import ATTRIBUTES, WANTED, dataset_values, frame_values, plain_values
+from scanloom.readers._dicom_values import (
+    ATTRIBUTES,
+    WANTED,
+    dataset_values,
+    frame_values,
+    pixel_distances,
+    plain_values,
+)
 from scanloom.readers._dicom_walk import ITEM, LONG_VR, PIXELS, SEQUENCE_END, UNDEFINED, walk
 
 NOT_DICOM = "not a DICOM file"
@@ -194,7 +201,7 @@ def _row(values: dict, syntax: str) -> dict:
     row["patient_age_years"] = _age_years(take("PatientAge", ""))
     row["contrast_agent"] = bool(take("ContrastBolusAgent", ""))
     row["burned_in"] = burned_in if burned_in in ("YES", "NO") else ""
-    row["spacing_y_mm"], row["spacing_x_mm"] = spacing if spacing[0] == spacing[0] else detector_spacing
+    row["spacing_y_mm"], row["spacing_x_mm"] = pixel_distances(spacing, detector_spacing)
     row["position_0"], row["position_1"], row["position_2"] = take("ImagePositionPatient", _NAN_3)
     row.update(zip(_ORIENTATION, take("ImageOrientationPatient", _NAN_6), strict=True))
     take("NumberOfFrames", 1)
@@ -231,9 +238,12 @@ def _frames(header: Dataset, values: dict, syntax: str, frames: int, wanted: int
 
 
 def _has_overlay(header: Dataset, group: int) -> bool:
-    """Whether the overlay plane has data (PS3.3 C.9.2)."""
-    tag = group << 16 | 0x3000
-    return tag in header and bool(header.get_item(tag).value)
+    """Whether the overlay plane has data (PS3.3 C.9.2), of its own or, the retired form, in unused bits of the pixels.
+
+    The latter describes a plane (Overlay Rows) and has no Overlay Data.
+    """
+    rows, data = group << 16 | 0x0010, group << 16 | 0x3000
+    return bool(header.get_item(data).value) if data in header else rows in header
 
 
 # --- verdicts --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ wild hold padding values that do not fit BitsStored: clearing the unused bits fi
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ from pydicom.pixels import apply_color_lut, apply_windowing
 from scanloom.readers._dicom_decode import keeps_unused_bits, stored_cells
 from scanloom.readers._dicom_description import PixelDescription, describe, numbers, whole_file
 from scanloom.readers._dicom_open import quiet_pydicom
+from scanloom.readers._dicom_values import pixel_distances
 
 AIR_HU = -1024.0  # nothing in a CT is thinner than vacuum (-1000 and noise); lower values are padding or artefacts
 WHOLE = (slice(None), slice(None))
@@ -118,8 +119,7 @@ def _spacing(described: PixelDescription, frame: int) -> tuple[float, float]:
     measures = _macro(described, frame, "PixelMeasuresSequence")
     if measures is None:
         return described.spacing_mm
-    y, x = numbers(measures.get("PixelSpacing"), 2)
-    return y, x
+    return pixel_distances(numbers(measures.get("PixelSpacing"), 2), (nan, nan))
 
 
 def _colour(out: np.ndarray, cells: np.ndarray, described: PixelDescription) -> str:

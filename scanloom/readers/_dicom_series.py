@@ -161,8 +161,9 @@ def _reasons(images: pd.DataFrame, stacked: _Stacked, phases: dict, settings) ->
 def _details(stacked: _Stacked, phases: dict, of_phase: dict[str, str]) -> list[str]:
     """What a person wants to know about each series' faults and phases; "" for most."""
     parts = [[of_phase[key]] if key in of_phase else [] for key in stacked.keys]
-    holes, unequal = _fault(stacked, "missing_slices"), _fault(stacked, "unequal_spacing")
-    tilt = stacked.table.tilt_deg.to_numpy()
+    one_way = ~_fault(stacked, "mixed_orientation")  # gaps and angles of others mean nothing
+    holes, unequal = (one_way & _fault(stacked, name) for name in ("missing_slices", "unequal_spacing"))
+    tilt = np.where(one_way, stacked.table.tilt_deg.to_numpy(), np.nan)
     rows_of = _rows_of(stacked) if len(stacked.keys) else []
     for number in np.flatnonzero(
         holes | unequal | (tilt > TILT_TOLERANCE_DEG) | pd.Index(stacked.keys).isin(list(phases))

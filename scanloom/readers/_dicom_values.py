@@ -8,7 +8,7 @@ of pydicom's data sets, and what both give is the same.
 import math
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from pydicom.charset import convert_encodings
@@ -279,3 +279,11 @@ WANTED = dict(
     + [_wanted("", "ModalityLUTSequence", reads=False)]
     + [_wanted("", f"{which}FunctionalGroupsSequence", reads=False) for which in ("Shared", "PerFrame")]
 )
+
+
+def pixel_distances(spacing: Sequence[float], of_detector: Sequence[float]) -> tuple[float, float]:
+    """(y, x) in mm of Pixel Spacing, else of Imager Pixel Spacing; NaN where neither is a possible distance."""
+    for y, x in (spacing, of_detector):
+        if 0 < y < math.inf and 0 < x < math.inf:
+            return y, x
+    return math.nan, math.nan

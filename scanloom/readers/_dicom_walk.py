@@ -39,8 +39,9 @@ MOST_RUNS = 5_000  # kept in memory, some KB each; then learning starts again
 _EXPLICIT_HEAD = struct.Struct("<HH2sH").unpack_from
 _IMPLICIT_HEAD = struct.Struct("<HHL").unpack_from
 _LENGTH = struct.Struct("<L").unpack_from
-_OVERLAY = 1 << 32
-_PRIVATE = _OVERLAY - 1
+_COUNT = (1 << 32) - 1  # the number of private elements in `_tally`
+_PLANES = (1 << 128) - 1  # one bit for each overlay group, 6000 to 60FE
+_FILLED, _DATA, _DESCRIBED = 32, 160, 288  # where those bits begin
 
 
 class Wanted(NamedTuple):
@@ -201,7 +202,7 @@ def _walk(reader: _Reader, runs: Runs, syntaxes) -> Walked | None:
     at_pixels = _elements(reader, runs.implicit if implicit else runs.explicit, implicit, _is_pixels)
     pixels = _pixels(reader, implicit) if at_pixels else None
     values = dict(zip(reader.names, reader.values, strict=True))
-    return Walked(values, syntax, pixels, reader.size, reader.tally & _PRIVATE, reader.tally // _OVERLAY)
+    return Walked(values, syntax, pixels, reader.size, reader.tally & _COUNT, _overlays(reader.tally))
 
 
 def _is_behind_meta(head: bytes) -> bool:
@@ -213,11 +214,20 @@ def _is_pixels(head: bytes) -> bool:
 
 
 def _tally(tag: int, length: int) -> int:
-    """What an element adds to the two counts of `Walked`, which are kept in one number.
+    """What an element adds to what is kept in one number: private elements, and marks for overlay planes.
 
-    Overlay Data (60xx,3000), PS3.3 C.9.2.
+    Overlay Data (60xx,3000) and Overlay Rows (60xx,0010), PS3.3 C.9.2. Each stands in a file once at most.
     """
-    return (tag >> 16 & 1) + _OVERLAY * (tag & 0xFF01FFFF == 0x60003000 and length > 0)
+    kind, plane = tag & 0xFF01FFFF, tag >> 17 & 0x7F
+    if kind == 0x60003000:
+        return 1 << _DATA + plane | (length > 0) << _FILLED + plane
+    return tag >> 16 & 1 | (kind == 0x60000010) << _DESCRIBED + plane
+
+
+def _overlays(tally: int) -> int:
+    """Planes with data, and described ones without the element: their data stand in unused bits of the pixels."""
+    filled, data, described = (tally >> at & _PLANES for at in (_FILLED, _DATA, _DESCRIBED))
+    return (filled | described & ~data).bit_count()
 
 
 def _pixels(reader: _Reader, implicit: bool) -> tuple[int, int]:

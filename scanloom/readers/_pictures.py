@@ -1,14 +1,17 @@
 """An open picture as an array: upright, without transparency, palettes looked up, white bright."""
 
+import os
 import zlib
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")  # grey, as Pillow names it
 BITS = {"1": 1, "I": 32, "F": 32} | dict.fromkeys(SIXTEEN_BITS, 16)
 TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+TIFF_BITS = 258
+TIFF_DATA = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
 CHANNELS = {"grey": ("image",), "rgb": ("red", "green", "blue")}
 
 
@@ -30,6 +33,41 @@ def check_png(file: BinaryIO) -> None:
             raise ValueError("truncated")
         if int.from_bytes(stored, "big") != check:
             raise ValueError("damaged")
+
+
+def is_whole(file: BinaryIO) -> bool:
+    """Whether a PNG, JPEG or TIFF that cannot be decoded is all there: its end marker, or all of its TIFF's data."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(16)
+    if not start.startswith((b"II", b"MM")):
+        file.seek(max(0, size - 16))
+        return (b"IEND" if start.startswith(b"\x89PNG") else b"\xff\xd9") in file.read()
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(start if start[2:4] in (b"+\0", b"\0+") else start[:8])
+        file.seek(directory.next)
+        directory.load(file)
+        parts = [
+            offset + count
+            for offsets, counts in TIFF_DATA
+            for offset, count in zip(directory.get(offsets, ()), directory.get(counts, ()), strict=True)
+        ]
+    except Exception:
+        # A directory that is cut off makes Pillow raise what its parts raise.
+        return False
+    return bool(parts) and max(parts) <= size
+
+
+def loses_bits(picture: Image.Image, start: bytes) -> bool:
+    """Whether Pillow would cut the picture's values to 8 bits: colours, or grey with transparency, of 16.
+
+    start: the file's first 26 bytes, where a PNG says depth and type of colour.
+    """
+    if picture.format == "PNG":
+        depth, colour_type = start[24:26]
+        return depth == 16 and colour_type != 0
+    depths = getattr(picture, "tag_v2", {}).get(TIFF_BITS, (8,))
+    return max(depths) > 8 and picture.mode not in (*SIXTEEN_BITS, "I", "F")
 
 
 def picture_unit(picture: Image.Image) -> str:

@@ -24,7 +24,7 @@ from scanloom.readers._scan import (
     one_image_per_series,
     read_files,
 )
-from scanloom.readers._volume import Volume
+from scanloom.readers._volume import Volume, fill_what_is_not_finite
 
 PIECE = {"": 1 << 20, "zlib": 1 << 16, "bzip2": 1 << 10}  # packed bytes at a time: what they become stays below 70 MB
 MAX_AXIS = 1 << 16
@@ -287,13 +287,7 @@ def read_volume(stored: Stored, rows: pd.DataFrame, settings: Settings) -> Volum
         # In float64: a float32 product is off by more than half a unit from 2^24 on.
         values = (stack * np.float64(stored.slope) + stored.intercept).astype(np.float32)
     values = values[..., 0] if values.shape[-1] == 1 else values
-    outside = ~np.isfinite(values)
-    padding = None
-    if outside.any():
-        padding = outside if values.ndim == 3 else outside.any(axis=-1)
-        if padding.all():
-            raise ValueError("no voxel has a number")
-        values[outside] = values[~outside].min()
+    padding = fill_what_is_not_finite(values)
     return Volume(
         values=values,
         unit=_unit(stored) if settings.unit == "from_type" else settings.unit,

@@ -78,3 +78,18 @@ class EarlyStep(NamedTuple):
     apply: Callable[[Volume], Volume]
     of_slices: Callable[[tuple[int, int]], tuple[tuple[int, int], Callable[[np.ndarray, np.ndarray], None]] | None]
     placed: Callable[[Volume, np.ndarray], Volume]
+
+
+def fill_what_is_not_finite(values: np.ndarray) -> np.ndarray | None:
+    """Set values `[z, y, x]` or `[z, y, x, c]` that are no numbers to the lowest; where they were, bool `[z, y, x]`.
+
+    None where all are finite. Raises ValueError where none is.
+    """
+    outside = ~np.isfinite(values)
+    if not outside.any():
+        return None
+    padding = outside if values.ndim == 3 else outside.any(axis=-1)
+    if padding.all():
+        raise ValueError("no voxel has a number")
+    values[outside] = values[~outside].min()
+    return padding

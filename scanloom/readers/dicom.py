@@ -7,7 +7,7 @@ that applies in the order in which they stand here:
 of a file: "not a DICOM file", "unreadable", "truncated", "directory of files (DICOMDIR)", "no pixel data",
 "wrong modality: MR", "localizer", "mosaic of slices", "colour picture in a CT series", "no rescale to HU",
 "undecodable: <transfer syntax>", "burned-in text suspected", "secondary capture", "text in overlay planes suspected",
-"private elements", "duplicate instance";
+"private elements", "duplicate instance", "instance UID of another image";
 of all files of a series: "mixed patients", "mixed orientation", "mixed image size", "too few slices",
 "multi-frame without positions", "no positions", "multi-phase" (phases that are complete, where they are not split),
 "repeated positions", "missing slices", "unequal spacing", "gantry tilt".
@@ -28,6 +28,8 @@ from scanloom.readers._scan import SECONDARY_CAPTURE, ScanResult, file_frame, im
 __all__ = ["Settings", "group_series", "read_blocks", "read_series", "scan"]
 
 Verdict = Literal["keep", "exclude"]
+# What two files of one image say alike.
+SHOWN = ["instance_number", "position_0", "position_1", "position_2", "rows", "columns", "temporal_position"]
 
 
 class Settings(BaseModel):
@@ -84,7 +86,9 @@ def scan(
     for reason, paths in _unwelcome(images, settings):
         _exclude(files, paths, reason)
     usable = np.repeat(files.ok.to_numpy(), [len(rows or ()) for _, rows in read.results.values()])
-    _exclude(files, _later_copies(images.loc[usable, ["path", "sop_uid", "series_uid"]]), "duplicate instance")
+    copies, others = _later_copies(images[usable])
+    _exclude(files, copies, "duplicate instance")
+    _exclude(files, others, "instance UID of another image")
     return ScanResult(files, images, places=read.places)
 
 
@@ -108,15 +112,19 @@ def _unwelcome(images: pd.DataFrame, settings: Settings) -> list[tuple[str, pd.S
     return [(reason, images.path[found]) for choice, reason, found in kinds if choice == "exclude"]
 
 
-def _later_copies(images: pd.DataFrame) -> pd.Series:
-    """Paths of all but one file per SOPInstanceUID; the one that stays lies beside most of its series, or comes first.
+def _later_copies(images: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Paths of all but one file per SOPInstanceUID: copies of that one, and others that say they show something else.
 
-    A stray copy in another folder is then the one that goes, and the series keeps its files together.
+    The file that stays lies beside most of its series, or comes first. A stray copy in another folder is then the one
+    that goes, and the series keeps its files together. Tools that remove names sometimes write one UID everywhere.
     """
     first = images[images.sop_uid != ""].drop_duplicates("path")
     if not first.sop_uid.duplicated().any():
-        return first.path[:0]
+        return first.path[:0], first.path[:0]
     folder = first.path.str.replace(r"[^/]*$", "", regex=True)
     beside = first.groupby([first.series_uid, folder]).path.transform("size")
     first = first.assign(beside=-beside).sort_values(["beside", "path"], kind="stable")
-    return first.path[first.duplicated("sop_uid")]
+    shown = first[SHOWN].astype("str").fillna("")
+    alike = (shown == shown.groupby(first.sop_uid).transform("first")).all(axis=1)
+    later = first.duplicated("sop_uid")
+    return first.path[later & alike], first.path[later & ~alike]

@@ -2,8 +2,9 @@
 
 Judged by content, never by name. Transparency is dropped, palettes are looked up, EXIF orientation is honoured, white
 is bright (a TIFF whose zero is white is inverted). Of an animated picture the first frame is read.
-Reasons for leaving a file out: "not an image file", "truncated", "undecodable", "pages of different kinds",
-"values that are not numbers", "unreadable", "not an image (declared)".
+Colours of 16 bits, which the decoder would cut to 8, are refused.
+Reasons for leaving a file out: "not an image file", "truncated", "undecodable", "undecodable: colours of 16 bits",
+"pages of different kinds", "values that are not numbers", "unreadable", "not an image (declared)".
 """
 
 import warnings
@@ -15,7 +16,15 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from scanloom.readers._pictures import BITS, CHANNELS, check_png, picture_unit, picture_values
+from scanloom.readers._pictures import (
+    BITS,
+    CHANNELS,
+    check_png,
+    is_whole,
+    loses_bits,
+    picture_unit,
+    picture_values,
+)
 from scanloom.readers._scan import (
     Grouped,
     ScanResult,
@@ -82,12 +91,16 @@ def scan(
 def _header(path: str) -> tuple[str, tuple[dict, int] | None]:
     """(reason, (what the picture says about itself, number of its pages))."""
     try:
+        with open(path, "rb") as file:
+            start = file.read(26)
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
             pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
             kinds = set()
             for page in range(pages):
                 picture.seek(page)
                 kind = picture.mode
+                if loses_bits(picture, start):
+                    return "undecodable: colours of 16 bits", None
                 picture.load()
                 if kind == "F" and not np.isfinite(np.asarray(picture)).all():
                     return "values that are not numbers", None
@@ -120,10 +133,12 @@ def _header(path: str) -> tuple[str, tuple[dict, int] | None]:
 
 
 def _unidentified(path: str) -> str:
-    """A file with a picture's signature whose header Pillow cannot read is a broken picture, not another file."""
+    """What is wrong with a file that Pillow does not know: no picture, cut off, or of a kind that it cannot read."""
     with open(path, "rb") as file:
         start = file.read(8)
-    return "truncated" if start.startswith(SIGNATURES) else NOT_A_PICTURE
+        if not start.startswith(SIGNATURES):
+            return NOT_A_PICTURE
+        return "undecodable" if is_whole(file) else "truncated"
 
 
 def group_series(scan: ScanResult, settings: Settings) -> Grouped:

@@ -3,8 +3,9 @@
 Every entry of an image array is a series: `[n, y, x]` and `[n, y, x, 3]` hold pictures, `[n, z, y, x]` volumes (a last
 axis of 1, 3 or 4 is read as channels). `frame` counts entries through all splits in the order of `images`.
 Labels come as a table with the columns index, split and label, the official split with them.
+Values that are no numbers count as padding; an entry that has nothing else is a reason to leave its file out.
 Reasons for leaving a file out: "not an NPZ file", "truncated", "undecodable", "no image arrays",
-"unreadable", "not an image (declared)".
+"values that are not numbers", "unreadable", "not an image (declared)".
 """
 
 import math
@@ -28,14 +29,19 @@ from scanloom.readers._scan import (
     private_errors,
     read_files,
 )
-from scanloom.readers._volume import Volume
+from scanloom.readers._volume import Volume, fill_what_is_not_finite
 
 NOT_NPZ = "not an NPZ file"
+PIECE = 1 << 20  # bytes of an array that are looked at together, or one entry
 LARGEST_IN_MEMORY = 1 << 28  # bytes of one array
 
 
 class NotAnArray(ValueError):
     """An NPY member whose content is not plain numbers, or not as many as its header says."""
+
+
+class NotNumbers(ValueError):
+    """An entry without a single finite number."""
 
 
 class Settings(BaseModel):
@@ -113,6 +119,8 @@ def _arrays(path: str, settings: Settings) -> tuple[str, dict | None]:
                     arrays[split] = (shape, dtype, _small_array(archive, f"{label}.npy", names))
     except NotAnArray:
         return "undecodable", None
+    except NotNumbers:
+        return "values that are not numbers", None
     except Exception:
         # A damaged archive makes zipfile and NumPy raise a dozen kinds of errors; they mean the same.
         return "truncated", None
@@ -134,13 +142,20 @@ def _header_of(member) -> tuple[tuple[int, ...], np.dtype, bool]:
 def _checked_array(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and dtype of a member, all of whose bytes were read."""
     with archive.open(name) as member:
-        shape, dtype, _ = _header_of(member)
-        size = 0
-        while piece := member.read(1 << 20):
+        shape, dtype, fortran = _header_of(member)
+        _axes(shape)
+        entry = max(1, math.prod(shape[1:]) * dtype.itemsize)
+        size, finite = 0, 0
+        while piece := member.read(max(1, PIECE // entry) * entry):
             size += len(piece)
+            if dtype.kind == "f" and len(piece) % entry == 0:
+                there = np.isfinite(np.frombuffer(piece, dtype)).reshape(len(piece) // entry, -1).any(axis=1)
+                finite += int(there.sum())
     if size != math.prod(shape) * dtype.itemsize:
         raise NotAnArray(f"{size} bytes for shape {shape} of {dtype}")
-    _axes(shape)
+    # In Fortran's order the pieces are not entries, but an array of nothing but NaN is found all the same.
+    if dtype.kind == "f" and size and (finite == 0 if fortran else finite < shape[0]):
+        raise NotNumbers(f"entries of {name}")
     return shape, dtype
 
 
@@ -148,7 +163,12 @@ def _small_array(archive: zipfile.ZipFile, name: str, names: set[str]) -> np.nda
     if name not in names:
         return None
     with archive.open(name) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+        try:
+            return np.lib.format.read_array(member, allow_pickle=False)
+        except ValueError as error:
+            if "Object arrays" in str(error):
+                raise NotAnArray(f"{name} holds Python objects") from error
+            raise
 
 
 def _axes(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -231,12 +251,14 @@ def read_series(root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
     array = _loaded(str(path), name, path.stat().st_mtime_ns)
     z, y, x, channels = _axes(array.shape)
     values = array[int(number)].astype(np.float32).reshape((z, y, x, channels) if channels > 1 else (z, y, x))
+    padding = fill_what_is_not_finite(values)
     unit = {"uint8": "0-255", "uint16": "0-65535"}.get(str(array.dtype), "arbitrary")
     names = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}.get(channels, ("image",))
     return Volume(
         values=values,
         unit=unit,
         spacing_mm=settings.spacing_mm or (np.nan,) * 3,
+        padding_mask=padding,
         channels=names,
         slice_index=rows.slice_index.to_numpy(dtype=np.int64),
     )

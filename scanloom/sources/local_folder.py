@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scanloom.readers._scan import find_files
 from scanloom.sources._report import FetchError, FetchPlan, FetchReport
 
 PROGRESS_UNIT = "files"
@@ -76,5 +77,12 @@ def fetch(
 
 
 def _sizes(folder: Path) -> list[int]:
-    """Bytes of every file below the folder."""
-    return [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    """Bytes of every file that the catalogue will find below the folder; 0 for one that vanished meanwhile."""
+    return [_size(folder / path) for path in find_files(folder)]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scanloom.geometry import (
@@ -86,6 +86,26 @@ def test_one_removed_slice_inside_is_a_missing_slice(slices, gap, data):
     assert table.spacing_mm == pytest.approx(gap)
     _, whole = sort_one(np.arange(slices) * gap)
     assert not whole.missing_slices
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(8, 40), st.floats(0.5, 10), st.data())
+def test_any_slices_removed_inside_are_missing_slices(slices, gap, data):
+    """Also every other one of a stretch. At both ends, and most often, neighbours keep the usual distance."""
+    inside = st.lists(st.integers(2, slices - 3), min_size=1, max_size=max(1, (slices - 4) // 3), unique=True)
+    removed = data.draw(inside)
+    place = np.delete(np.arange(slices), removed)
+    assume((np.diff(place) == 1).sum() > len(place) // 2)  # else the usual gap is another one
+    result, table = sort_one(place * gap)
+    assert table.missing_slices
+    assert table.n_missing == len(removed)
+    assert missing_numbers(result.missing_after[result.order]).tolist() == sorted(number + 1 for number in removed)
+
+
+def test_every_other_slice_lost_inside_is_named():
+    result, table = sort_one(np.delete(np.arange(20) * 2.5, [5, 7, 9]))
+    assert table.missing_slices
+    assert missing_numbers(result.missing_after[result.order]).tolist() == [6, 8, 10]
 
 
 def test_thin_below_and_thick_above_is_unequal_spacing_not_missing_slices():

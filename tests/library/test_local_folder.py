@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from scanloom.readers._scan import find_files
 from scanloom.sources import local_folder
 
 
@@ -22,6 +23,17 @@ def test_a_folder_is_counted_and_left_as_it_was(tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert not (tmp_path / "data").exists()
     assert local_folder.check(_settings(folder)) == []
+
+
+def test_linked_folders_are_counted_as_the_catalogue_finds_them(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/1.dcm").write_bytes(b"12345")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/linked").symlink_to(tmp_path / "store")
+    (tmp_path / "images/gone.dcm").symlink_to(tmp_path / "nowhere")
+    report = local_folder.fetch(_settings(tmp_path / "images"), tmp_path / "data", seed=0)
+    assert (report.files, report.bytes) == (1, 5)
+    assert find_files(tmp_path / "images") == ["linked/1.dcm"]
 
 
 def test_a_missing_folder_is_named_together_with_the_nearest_one_that_exists(tmp_path):

@@ -49,9 +49,23 @@ def test_identifiers_are_shown_only_where_asked(folder, capsys):
 def test_a_condition_chooses_and_the_rest_is_counted(folder, capsys):
     code, out, _ = run(capsys, folder, "--where", "plane = 'axial' AND n_images > 3")
     assert (code, "files found" in out) == (0, True)
-    code, out, err = run(capsys, folder, "--where", "modality = 'US'")
-    assert code == 1
-    assert "does not fit: modality = 'US'" in err
+
+
+def test_a_condition_that_nothing_fits_and_a_folder_of_other_files_are_told_as_any_other(folder, capsys, tmp_path):
+    """The command is for looking: what is wrong with the files is the answer, not an error."""
+    export = tmp_path / "excluded.csv"
+    code, out, _ = run(capsys, folder, "--where", "modality = 'US'", "--excluded", "--export", export)
+    assert code == 0
+    assert "does not fit: modality = 'US'" in out
+    assert "does not fit: modality = 'US'" in set(pd.read_csv(export).reason)
+    code, out, _ = run(capsys, folder, "--where", "modality = 'US'")
+    assert (code, "nothing to show" in out) == (0, True)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("no picture")
+    code, out, err = run(capsys, tmp_path / "letters")
+    assert (code, err) == (0, "")
+    assert "1 files found = 0 used + 1 excluded" in out
+    assert "not a DICOM file" in out
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])

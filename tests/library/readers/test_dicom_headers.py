@@ -101,6 +101,7 @@ def test_a_plain_header_has_these_columns(tmp_path, syntax):
         ({"PixelRepresentation": 1}, "signed", True),
         ({"PhotometricInterpretation": "PALETTE COLOR", "Modality": "US"}, "samples", 3),
         ({"PixelSpacing": None, "ImagerPixelSpacing": "0.1\\0.2"}, "spacing_x_mm", 0.2),
+        ({"PixelSpacing": "0\\0", "ImagerPixelSpacing": "0.1\\0.2"}, "spacing_x_mm", 0.2),
         ({"SpecificCharacterSet": "ISO_IR 100", "InstitutionName": b"Universit\xe4t"}, "institution", "Universität"),
         ({"SpecificCharacterSet": "ISO_IR 192", "InstitutionName": "大学".encode()}, "institution", "大学"),
         ({"InstitutionName": "x" * 80}, "institution", "x" * 64),
@@ -120,6 +121,13 @@ def test_ages_are_in_years_and_those_above_89_are_one(tmp_path, text, years):
     assert read(tmp_path, {"PatientAge": text})[1]["patient_age_years"] == pytest.approx(years, rel=2e-3)
 
 
+@pytest.mark.parametrize("distances", ["0\\0", "-0.5\\0.5", "0.5\\0"])
+def test_a_distance_that_no_pixels_have_is_unknown(tmp_path, distances):
+    row = read(tmp_path, {"PixelSpacing": distances})[1]
+    assert math.isnan(row["spacing_y_mm"])
+    assert math.isnan(row["spacing_x_mm"])
+
+
 @pytest.mark.parametrize("text", ["", "Y", "45", "middle", "-01Y"])
 def test_ages_that_do_not_say_their_unit_are_unknown(tmp_path, text):
     assert math.isnan(read(tmp_path, {"PatientAge": text})[1]["patient_age_years"])
@@ -135,15 +143,17 @@ def test_private_elements_and_overlay_planes_are_counted_not_read(tmp_path, synt
         0x60003000: element(0x60003000, "OW", bytes(2), implicit),
         0x60023000: element(0x60023000, "OW", bytes(2), implicit),
         0x60043000: element(0x60043000, "OW", b"", implicit),
-        0x60060010: element(0x60060010, "US", 2, implicit),
+        0x60060010: element(0x60060010, "US", 2, implicit),  # its data stand in the pixels' unused bits
+        0x60080010: element(0x60080010, "US", 2, implicit),
+        0x60083000: element(0x60083000, "OW", b"", implicit),
         0x7FE11010: element(0x7FE11010, "UN", bytes(2), implicit),  # behind the pixels
     }
     reason, row = read(tmp_path, syntax=syntax, more=more)
-    assert (reason, row["private_elements"], row["overlay_planes"]) == ("", 3, 2)
+    assert (reason, row["private_elements"], row["overlay_planes"]) == ("", 3, 3)
     assert "Quince" not in str(row)
     # The same by pydicom, which reads this file because of its two frames.
     reason, row = read(tmp_path, {"NumberOfFrames": "2", "PixelData": bytes(24)}, syntax, more)
-    assert (reason, row["private_elements"], row["overlay_planes"]) == ("", 3, 2)
+    assert (reason, row["private_elements"], row["overlay_planes"]) == ("", 3, 3)
 
 
 def test_names_dates_and_times_are_not_read():

@@ -151,6 +151,15 @@ def test_of_two_copies_the_one_beside_its_series_stays(tmp_path):
     assert reasons(tmp_path)["a_copy.dcm"] == "duplicate instance"
 
 
+def test_images_that_share_an_instance_uid_are_no_copies_of_each_other(tmp_path):
+    """Tools that remove names sometimes write one UID into all files."""
+    for number in range(3):
+        write(tmp_path / f"{number}.dcm", ct_slice(z=number, number=number, SOPInstanceUID="1.2.3"))
+    write(tmp_path / "copy.dcm", ct_slice(z=0, number=0, SOPInstanceUID="1.2.3"))
+    other = "instance UID of another image"
+    assert reasons(tmp_path) == {"0.dcm": "", "1.dcm": other, "2.dcm": other, "copy.dcm": "duplicate instance"}
+
+
 def test_a_truncated_copy_does_not_displace_the_whole_one(tmp_path):
     write(tmp_path / "a.dcm", ct_slice())
     (tmp_path / "b.dcm").write_bytes((tmp_path / "a.dcm").read_bytes())

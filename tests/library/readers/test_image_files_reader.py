@@ -1,5 +1,6 @@
 """The reader of PNG, JPEG and TIFF files."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -82,6 +83,22 @@ def test_tiff_of_other_numbers_keeps_its_values(tmp_path):
     Image.fromarray(np.full((3, 3), np.nan, np.float32)).save(tmp_path / "a.tif")
     found = image_files.scan(tmp_path, Settings()).files
     assert found.reason.tolist() == ["values that are not numbers"]
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_colours_of_sixteen_bits_are_not_cut_to_eight(tmp_path, kind):
+    """Pillow would, without a word. cv2 writes them."""
+    cv2.imwrite(str(tmp_path / f"a.{kind}"), np.repeat(GREY16[..., None], 3, axis=2))
+    cv2.imwrite(str(tmp_path / f"b.{kind}"), GREY16)
+    cv2.imwrite(str(tmp_path / f"c.{kind}"), np.repeat(GREY16[..., None], 3, axis=2).astype(np.uint8))
+    assert image_files.scan(tmp_path, Settings()).files.reason.tolist() == ["undecodable: colours of 16 bits", "", ""]
+
+
+def test_a_whole_tiff_of_a_kind_that_cannot_be_read_is_not_called_truncated(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tif"), np.repeat(GREY16[..., None], 3, axis=2).astype(np.float32))
+    whole = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "b.tif").write_bytes(whole[: len(whole) // 2])
+    assert image_files.scan(tmp_path, Settings()).files.reason.tolist() == ["undecodable", "truncated"]
 
 
 def test_white_is_bright_whatever_zero_means(tmp_path):

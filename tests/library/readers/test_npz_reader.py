@@ -77,6 +77,32 @@ def test_arrays_that_are_no_pictures_have_their_reason(tmp_path):
     assert npz.scan(tmp_path, Settings()).files.reason.tolist() == ["undecodable"] * 3
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_values_that_are_no_numbers_are_padding_and_an_entry_of_nothing_else_a_reason(tmp_path, dtype):
+    some = GENERATOR.random((3, 5, 6)).astype(dtype)
+    some[1, 2] = [np.nan, np.inf, -np.inf, 1, 2, 3]
+    np.savez(tmp_path / "some.npz", train_images=some)
+    for name, index in (("all", slice(None)), ("one", 1)):
+        array = GENERATOR.random((3, 5, 6)).astype(dtype)
+        array[index] = np.nan
+        np.savez(tmp_path / f"{name}.npz", train_images=array)
+    scan = npz.scan(tmp_path, Settings())
+    bad = "values that are not numbers"
+    assert scan.files.set_index("path").reason.to_dict() == {"all.npz": bad, "one.npz": bad, "some.npz": ""}
+    images = npz.group_series(scan, Settings()).images
+    volume = npz.read_series(tmp_path, images[(images.frame == 1) & (images.path == "some.npz")], Settings())
+    there = np.isfinite(some[1])
+    np.testing.assert_array_equal(volume.padding_mask[0], ~there)
+    np.testing.assert_array_equal(volume.values[0][there], some[1][there].astype(np.float32))
+    assert (volume.values[0][~there] == some[1][there].min().astype(np.float32)).all()
+
+
+def test_labels_that_are_python_objects_have_their_reason(tmp_path):
+    labels = np.array([{}, {}, {}], dtype=object)
+    np.savez(tmp_path / "a.npz", train_images=TRAIN, train_labels=labels)
+    assert npz.scan(tmp_path, Settings()).files.reason.tolist() == ["undecodable"]
+
+
 def test_a_large_array_is_kept_on_the_disk_and_reads_the_same(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", train_images=TRAIN)
     settings = Settings()
