@@ -35,6 +35,28 @@ def initialise(model, seed: int):
     return model
 
 
+def kernels(model) -> list[tuple]:
+    """(variable, numbers that each output is a sum of) for every kernel of the model, embeddings left out."""
+    layers = keras.layers
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found += kernels(layer)
+        elif isinstance(layer, layers.MultiHeadAttention):
+            inner = (layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense)
+            found += [(dense.kernel, _fan_in(dense)) for dense in inner]
+        elif isinstance(layer, layers.EinsumDense):
+            found += [(layer.kernel, _fan_in(layer))] if len(layer.kernel.shape) > 1 else []
+        elif isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
+            found += [(layer.depthwise_kernel, math.prod(layer.kernel_size))]
+            found += [(layer.pointwise_kernel, math.prod(layer.pointwise_kernel.shape[:-1]))]
+        elif isinstance(layer, layers.DepthwiseConv1D | layers.DepthwiseConv2D):
+            found.append((layer.kernel, math.prod(layer.kernel_size)))
+        elif getattr(layer, "kernel", None) is not None:
+            found.append((layer.kernel, math.prod(layer.kernel.shape[:-1])))
+    return found
+
+
 def _drawn_variables(layer) -> list:
     """The layer's variables that start at random, each with its distribution: (generator, shape) -> array."""
     layers = keras.layers

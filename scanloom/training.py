@@ -73,10 +73,10 @@ def train_steps(
     have been made for as many. stop_when(rows): a reason to end after the last of these rows, a pure function of them.
     profiled: updates that the backend's profiler records into `checkpoint_folder`/../profile.
 
-    At a loss that is not finite, the batch is tried on the weights of the last checkpoint. If it works there, the
-    weights had gone astray, and training goes back to that checkpoint with half the learning rate from there on, up to
-    `retries` times. Raises FloatingPointError otherwise, with what `name_batch(step)` says of the batch, which
-    `checkpoint_folder`/offending_batch.npz then holds.
+    At a loss that is not finite, the batch and the one before it, whose gradients may be at fault, are tried on the
+    weights of the last checkpoint. If both work there, the weights had gone astray, and training goes back to that
+    checkpoint with half the learning rate from there on, up to `retries` times. Raises FloatingPointError otherwise,
+    with what `name_batch(step)` says of the batch, which `checkpoint_folder`/offending_batch.npz then holds.
     """
     if steps < 1 or interval < 1:
         raise ValueError(f"steps ({steps}) and interval ({interval}) must be at least 1")
@@ -146,6 +146,7 @@ class _Training:
     def __init__(self, model, checkpoint: Path | None):
         self.model, self.checkpoint = model, checkpoint
         self.step, self.rows, self.logs, self.retries = 0, [], [], 0
+        self.before: dict[str, np.ndarray] | None = None  # the batch of the update that was done last
         if checkpoint and checkpoint.exists():
             self.load()
 
@@ -158,6 +159,7 @@ class _Training:
             raise NotFinite(self.step, what, batch)
         self.logs.append(made)
         self.step += 1
+        self.before = batch
 
     def row(self, learning_rate: float, clock: "_Clock") -> dict:
         """The history's row of the interval that ends here."""
@@ -178,20 +180,26 @@ class _Training:
 
 def _go_back(training: _Training, found: NotFinite, retries: int, micro_batches: int, name_batch) -> None:
     """Set the training back to its last checkpoint at a lower rate, or raise `found` with all that is known."""
-    about = [str(found)]
-    if name_batch:
-        about.append(f"images of that update: {name_batch(found.step)}")
-    if training.checkpoint:
-        with whole_file(training.checkpoint.with_name("offending_batch.npz")) as file:
-            np.savez(file, **found.batch)
+
+    def told(step: int) -> list[str]:
+        return [str(found), *([f"images of update {step + 1}: {name_batch(step)}"] if name_batch else [])]
+
     if not (training.checkpoint and retries):
-        raise FloatingPointError("; ".join(about)) from None
+        _keep(training, found.batch)
+        raise FloatingPointError("; ".join(told(found.step))) from None
+    # A loss may be finite and its gradients not: then it was the update before that spoilt the weights.
+    step, batch = found.step - 1, training.before
+    spoils, again = (False, 0.0) if batch is None or batch is found.batch else _tried(training, batch, micro_batches)
+    if not spoils:
+        step, batch = found.step, found.batch
+        spoils, again = _tried(training, batch, micro_batches)
     training.load()
-    again = update(training.model, found.batch, micro_batches)["loss"]
-    training.load()
-    here = f"the weights of update {training.step}, the last checkpoint"
-    if not np.isfinite(again):
-        about.append(f"{here}, give the same batch a loss of {again} too, so the batch or the loss is the cause")
+    training.before = None
+    _keep(training, batch)
+    about, here = told(step), f"the weights of update {training.step}, the last checkpoint"
+    if spoils:
+        result = "weights that are not finite" if np.isfinite(again) else f"a loss of {again} too"
+        about.append(f"{here}, give the same batch {result}, so the batch or the loss is the cause")
         raise FloatingPointError("; ".join(about)) from None
     about.append(f"{here}, give the same batch a loss of {again:.4g}, so the weights went astray")
     if training.retries == retries:
@@ -202,6 +210,20 @@ def _go_back(training: _Training, found: NotFinite, retries: int, micro_batches:
     training.retries += 1
     training.save()
     log.warning("%s; going on from there with half the learning rate", "; ".join(about))
+
+
+def _tried(training: _Training, batch: dict[str, np.ndarray], micro_batches: int) -> tuple[bool, float]:
+    """(whether the batch spoils the weights of the last checkpoint, its loss there)."""
+    training.load()
+    loss = update(training.model, batch, micro_batches)["loss"]
+    return not (np.isfinite(loss) and training.finite()), loss
+
+
+def _keep(training: _Training, batch: dict[str, np.ndarray]) -> None:
+    """Write the batch at fault beside the checkpoint."""
+    if training.checkpoint:
+        with whole_file(training.checkpoint.with_name("offending_batch.npz")) as file:
+            np.savez(file, **batch)
 
 
 class _Clock:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scanloom import monitors, plugins
 from scanloom.budget import Monitors
+from scanloom.initial_weights import kernels
 from scanloom.intensity import to_unit
 from scanloom.lazy import keras
 from scanloom.stateless_random import keys_of, permutation, uniform
@@ -103,10 +104,9 @@ def projection_of(model, method):
 def weight_gain(encoder) -> float:
     """Median over kernels of root-mean-square weight times sqrt(fan-in): near 1 at the start, whatever the width."""
     gains = []
-    for variable in encoder.trainable_variables:
-        if len(variable.shape) > 1:
-            values = keras.ops.convert_to_numpy(variable).astype(np.float64)
-            gains.append(math.sqrt(np.square(values).mean() * np.prod(values.shape[:-1])))
+    for kernel, fan_in in kernels(encoder):
+        values = keras.ops.convert_to_numpy(kernel).astype(np.float64)
+        gains.append(math.sqrt(np.square(values).mean() * fan_in))
     return float(np.median(gains)) if gains else math.nan
 
 

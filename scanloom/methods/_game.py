@@ -90,7 +90,11 @@ class Game:
                     scores["penalty"] = self._penalised(nets, head, real, fake, draws)
         if self._penalty and has_statistics(nets["trunk"]):
             nets["trunk"](real, training=True)
-        found |= self._told(nets, fake, of_fake, "estimate")
+        readers = [nets["reader"]] if "reader" in nets else []
+        with statistics_kept(*readers):
+            found |= self._told(nets, fake, of_fake, "estimate")
+        if readers and not self._settings.reconstruction_weight and has_statistics(nets["reader"]):
+            nets["reader"](real, training=True)
         if self._settings.reconstruction_weight:
             noise = self._told(nets, real, of_real, "noise")["noise"]
             with statistics_kept(nets["generator"]):

@@ -52,8 +52,18 @@ def optimizer_of(
     if hasattr(model, "adam_betas") and hasattr(settings, "beta_1"):
         settings = settings.model_copy(update=dict(zip(("beta_1", "beta_2"), model.adam_betas, strict=True)))
     optimizer = plugin.make(settings, weight_decay, shared)
-    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if not is_kernel(v)])
     return keras.optimizers.LossScaleOptimizer(optimizer) if scale_loss else optimizer
+
+
+def is_kernel(variable) -> bool:
+    """Whether weight decay and layer-wise steps are for this variable: not for scales and biases.
+
+    Attention's biases have two axes, heads and numbers. Within an update TensorFlow shows its own variables, whose name
+    is the whole path.
+    """
+    name = variable.name.partition(":")[0].rpartition("/")[2]
+    return len(variable.shape) > 1 and name != "bias"
 
 
 def begin_averages(model) -> None:

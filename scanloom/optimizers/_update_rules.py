@@ -1,12 +1,14 @@
 """Update rules that Keras does not have: decay as part of the gradient, and steps as long as the layer's weights allow.
 
-Importing this imports Keras, so plug-ins do it inside `make`. Variables with fewer than two axes (biases,
-normalisations) are left out of decay by `optimizer_of` and of layer-wise steps here, as in the reference code of
-SimCLR and Barlow Twins: their norms say nothing about a sensible step.
+Importing this imports Keras, so plug-ins do it inside `make`. What is no kernel (biases, normalisations) is left out of
+decay by `optimizer_of` and of layer-wise steps here, as in the reference code of SimCLR and Barlow Twins: their norms
+say nothing about a sensible step.
 """
 
 import keras
 from keras import ops
+
+from scanloom.optimizers import is_kernel
 
 
 class _DecayInGradient:
@@ -46,7 +48,7 @@ class Lars(SGD):
         self.trust, self.thin_rate = trust, thin_rate
 
     def update_step(self, gradient, variable, learning_rate):
-        if len(variable.shape) < 2:
+        if not is_kernel(variable):
             local = self.thin_rate
         else:
             decay = self.weight_decay if self._use_weight_decay(variable) else 0.0
@@ -70,7 +72,7 @@ class Lamb(_DecayInGradient, keras.optimizers.Lamb):
         first = m / (1 - ops.power(ops.cast(self.beta_1, dtype), step))
         second = v / (1 - ops.power(ops.cast(self.beta_2, dtype), step))
         direction = self._with_decay(first / (ops.sqrt(second) + self.epsilon), variable)
-        trust = 1.0 if len(variable.shape) < 2 else _ratio(_norm(variable), _norm(direction))
+        trust = _ratio(_norm(variable), _norm(direction)) if is_kernel(variable) else 1.0
         self.assign_sub(variable, ops.cast(learning_rate, dtype) * trust * direction)
 
 

@@ -1,7 +1,9 @@
 """Random resized crop: a random box of the image, stretched to the full size.
 
-The box has a share of the image's area (volume at rank 3) drawn uniformly and sides stretched log-uniformly, after
-Szegedy et al. (arXiv 1409.4842). Resampling is linear interpolation written as one matrix per axis; a box is never
+The box has a share of the image's area (volume at rank 3) drawn uniformly and the ratio of its sides log-uniformly,
+after Szegedy et al. (arXiv 1409.4842); a box that would not lie in the image is drawn again, up to ten times, as
+torchvision's RandomResizedCrop does. At rank 3 each side has a stretch of its own, log-uniform, less their mean.
+Resampling is linear interpolation written as one matrix per axis; a box is never
 larger than the image, so pixels are only ever stretched and nothing can alias.
 """
 
@@ -11,6 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scanloom.lazy import keras
+
+TRIES = 10
 
 
 class Settings(BaseModel):
@@ -32,13 +36,21 @@ class Settings(BaseModel):
 def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
     """start and size float32 [batch, rank]: the box in shares of the image's sides."""
     rank = len(image_shape) - 1
-    u = uniform(2 + 2 * rank)
-    share = settings.share_low + u[:, 1:2] * (settings.share_high - settings.share_low)
-    stretch = (2 * u[:, 2 : 2 + rank] - 1) * math.log(settings.stretch)
-    stretch = stretch - stretch.mean(axis=1, keepdims=True)
-    size = np.minimum(share ** (1 / rank) * np.exp(stretch), 1.0)
-    size = np.where(u[:, :1] < settings.p, size, 1.0).astype(np.float32)
-    return {"start": (u[:, 2 + rank :] * (1 - size)).astype(np.float32), "size": size}
+    u = uniform(1 + rank)
+    size = np.where(u[:, :1] < settings.p, _sizes(uniform, settings, rank), 1.0).astype(np.float32)
+    return {"start": (u[:, 1:] * (1 - size)).astype(np.float32), "size": size}
+
+
+def _sizes(uniform, settings: Settings, rank: int) -> np.ndarray:
+    """Sides [batch, rank] of the first box drawn that lies in the image, of the last one if none does, then cut."""
+    u = uniform(TRIES, 1 + rank)
+    share = settings.share_low + u[..., :1] * (settings.share_high - settings.share_low)
+    own = (2 * u[..., 1:] - 1) * math.log(settings.stretch)
+    stretch = own[..., :1] * np.array([1.0, -1.0]) if rank == 2 else own - own.mean(axis=-1, keepdims=True)
+    size = share ** (1 / rank) * np.exp(stretch)
+    fits = (size <= 1).all(axis=-1)
+    chosen = np.where(fits.any(axis=1), fits.argmax(axis=1), TRIES - 1)
+    return np.minimum(size[np.arange(len(size)), chosen], 1.0)
 
 
 def matrices(draws: dict, spatial: tuple[int, ...], settings: Settings) -> list:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from scanloom.collapse import INTERVALS, SETTLED, collapsing, lasting_collapse, signs
+from scanloom.initial_weights import kernels
 from scanloom.watch import weight_gain
 
 HEALTHY = {
@@ -83,3 +84,23 @@ def test_weight_gain_is_one_for_kernels_of_variance_one_over_fan_in():
     for layer in model.layers:
         layer.kernel.assign(layer.kernel * 7)
     assert math.isclose(weight_gain(model), 7, rel_tol=0.01)
+
+
+def test_a_kernel_of_variance_one_over_fan_in_keeps_the_variance_of_its_input():
+    """Which is what says what the fan-in of attention's and of depthwise kernels is."""
+    import keras
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    tokens, maps = keras.Input((50, 64)), keras.Input((40, 40, 16))
+    attention = keras.layers.MultiHeadAttention(4, 16)
+    layers = [keras.layers.DepthwiseConv2D(5), keras.layers.Conv2D(32, 3, groups=4), keras.layers.Conv2D(8, 3)]
+    models = [keras.Model(maps, layer(maps)) for layer in layers] + [keras.Model(tokens, attention(tokens, tokens))]
+    inner = (attention.query_dense, attention.key_dense, attention.value_dense, attention.output_dense)
+    parts = [*((layer, (20, 40, 40, 16)) for layer in layers), *((dense, (20, 50, 64)) for dense in inner[:3])]
+    parts.append((inner[3], (20, 50, 4, 16)))
+    found = [pair for model in models for pair in kernels(model)]
+    for (layer, shape), (kernel, fan_in) in zip(parts, found, strict=True):
+        assert kernel is layer.kernel
+        kernel.assign(rng.standard_normal(kernel.shape) / math.sqrt(fan_in))
+        assert np.std(layer(rng.standard_normal(shape).astype(np.float32))) == pytest.approx(1, abs=0.15), layer.name

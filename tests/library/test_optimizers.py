@@ -112,6 +112,21 @@ def test_only_kernels_decay(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_biases_of_attention_do_not_decay_although_they_have_two_axes(name):
+    tokens = keras.Input((5, 8))
+    model = keras.Model(tokens, keras.layers.MultiHeadAttention(2, 4)(tokens, tokens))
+    biases = [v for v in model.trainable_variables if v.path.endswith("bias")]
+    assert [len(v.shape) for v in biases] == [2, 2, 2, 1]
+    for variable in model.trainable_variables:
+        variable.assign(keras.ops.ones(variable.shape))
+    optimizer = made(name, model, weight_decay=0.5)
+    optimizer.apply([keras.ops.zeros(v.shape) for v in model.trainable_variables], model.trainable_variables)
+    for variable in model.trainable_variables:
+        unchanged = bool((keras.ops.convert_to_numpy(variable) == 1).all())
+        assert unchanged == variable.path.endswith("bias"), variable.path
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_mean_gradient_of_micro_batches_is_one_update(name):
     whole, parts = dense(), dense()
     at_once, in_parts = made(name, whole, clip_norm=0.5), made(name, parts, clip_norm=0.5, micro_batches=2)

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 
+import keras
 import numpy as np
 import pytest
 import tiny_training as tiny
@@ -172,7 +173,7 @@ def test_a_training_that_always_goes_astray_ends_with_update_images_and_advice(t
         train_steps(model, numbered, constant_rate, 12, checkpoint_folder=tmp_path, **RETRYING)
     message = str(error.value)
     assert re.match(
-        r"loss is (inf|nan) at update 4 \(learning rate 0\.025\); images of that update: items of 3; ", message
+        r"loss is (inf|nan) at update 4 \(learning rate 0\.025\); images of update 4: items of 3; ", message
     )
     assert "so the weights went astray; gone back 2 times, each time to half the learning rate" in message
     assert message.endswith("lower learning_rate, set clip_norm, or use precision: float32")
@@ -186,6 +187,30 @@ def test_a_batch_that_no_weights_can_learn_from_is_told_apart(tmp_path):
 
     with pytest.raises(FloatingPointError, match=r"give the same batch a loss of nan too, so the batch or the loss"):
         train_steps(tiny.make_model(), broken, constant_rate, 12, checkpoint_folder=tmp_path, **RETRYING)
+
+
+def test_a_finite_loss_whose_gradients_are_not_is_laid_to_its_own_batch(tmp_path):
+    """d sqrt(x) / dx at 0: the loss of the batch is 0, the weights after it are NaN, the loss of the next one, too."""
+
+    class Root(tiny.TinyModel):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.sqrt(keras.ops.sum(keras.ops.square(y_pred - x["target"])))
+
+    def flat_at_6(step):
+        batch = numbered(step)
+        if step == 6:
+            batch["images"][:], batch["target"][:] = 0, 0.0
+        return batch
+
+    model = Root()
+    model(tiny.batch_at(0))
+    model.dense.bias.trainable = False  # so that images of zeros give zeros
+    model.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=False)
+    with pytest.raises(FloatingPointError) as error:
+        train_steps(model, flat_at_6, constant_rate, 12, checkpoint_folder=tmp_path, **RETRYING)
+    assert "images of update 7: items of 6; the weights of update 4" in str(error.value)
+    assert "weights that are not finite, so the batch or the loss is the cause" in str(error.value)
+    assert np.load(tmp_path / "offending_batch.npz")["number"][0] == 6
 
 
 def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path):

@@ -61,6 +61,25 @@ def test_crop_boxes_lie_inside_and_have_the_share_that_was_asked_for():
     assert stats.kstest(share, stats.uniform(0.2, 0.3).cdf).pvalue > 0.01
 
 
+def test_boxes_are_distributed_as_torchvisions():
+    """The loop of torchvision.transforms.RandomResizedCrop.get_params, with scale (0.3, 1), ratio (3/4, 4/3)."""
+    rng = np.random.default_rng(3)
+
+    def by_torchvision() -> tuple[float, float]:
+        for _ in range(10):
+            share, ratio = rng.uniform(0.3, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+            width, height = np.sqrt(share * ratio), np.sqrt(share / ratio)
+            if width <= 1 and height <= 1:
+                return height, width
+        return 1.0, 1.0
+
+    expected = np.array([by_torchvision() for _ in range(4000)])
+    draws = Pipeline([("random_resized_crop", {})], (9, 9, 1)).draw(1, 0, 0, keys_of(range(4000)))
+    size = draws["0.random_resized_crop.size"].astype(np.float64)
+    for of_box in (lambda s: s[:, 0] * s[:, 1], lambda s: np.log(s[:, 1] / s[:, 0])):
+        assert stats.ks_2samp(of_box(size), of_box(expected)).pvalue > 0.01
+
+
 def test_a_blur_is_scipys_gaussian_away_from_the_border():
     images = images_of((24, 24, 1))
     sigma = np.array([0.5, 0.8, 1.0, 1.3, 1.5, 0.01], np.float32)

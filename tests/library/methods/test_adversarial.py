@@ -35,9 +35,11 @@ def test_players_move_their_own_networks_only_and_losses_are_the_weighted_sums_o
         assert np.isclose(logs["loss"], terms, rtol=1e-5)
 
 
+@pytest.mark.parametrize("reconstruction", [0.0, 0.5])
+@pytest.mark.parametrize("regressor", ["attached", "encoder"])
 @pytest.mark.parametrize("method", [gan, wgan_gp])
-def test_running_statistics_of_the_encoder_are_those_of_real_images(method):
-    settings = method.Settings(**EVERYTHING)
+def test_running_statistics_of_the_encoder_are_those_of_real_images(method, regressor, reconstruction):
+    settings = method.Settings(regressor=regressor, **EVERYTHING | {"reconstruction_weight": reconstruction})
     model = toys.build(method, settings)
     batch = toys.batch_of(method, settings)
     maps = keras.Model(model.encoder.input, model.encoder.get_layer("conv").output)
