@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 from scanloom import plugins
+from scanloom.commands._words import bytes_in_words, files_in_words
 from scanloom.config import DatasetFile, load_dataset
 from scanloom.layout import layout_problem
 from scanloom.preflight import licence_problem
@@ -55,11 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     if problem:
         raise ValueError(problem)
     print(
-        f"{_files(report.files)}, {_bytes(report.bytes)} in {report.root} "
+        f"{files_in_words(report.files)}, {bytes_in_words(report.bytes)} in {report.root} "
         f"({report.fetched} fetched, {report.reused} were here)"
     )
     if report.withdrawn:
-        print(f"{_files(report.withdrawn)} of an earlier fetch no longer at the source: set aside in withdrawn/")
+        print(
+            f"{files_in_words(report.withdrawn)} of an earlier fetch no longer at the source: set aside in withdrawn/"
+        )
     return 0
 
 
@@ -86,13 +89,13 @@ def _terms(dataset: DatasetFile) -> str:
 def _planned(source: str, plan: FetchPlan) -> str:
     """What is there in all, what of it is here, what would be fetched, and notes."""
     lines = [_line("source", f"{source}, into {plan.root}")]
-    lines.append(_line("in all", f"{_files(plan.files)}, {_bytes(plan.bytes)}"))
+    lines.append(_line("in all", f"{files_in_words(plan.files)}, {bytes_in_words(plan.bytes)}"))
     if plan.files_here:
-        lines.append(_line("here", f"{_files(plan.files_here)}, {_bytes(plan.bytes_here)}"))
+        lines.append(_line("here", f"{files_in_words(plan.files_here)}, {bytes_in_words(plan.bytes_here)}"))
     if plan.files is not None:
         rest = None if plan.bytes is None else plan.bytes - plan.bytes_here
         left = plan.files - plan.files_here
-        lines.append(_line("to fetch", f"{_files(left)}, {_bytes(rest)}" if left else "nothing"))
+        lines.append(_line("to fetch", f"{files_in_words(left)}, {bytes_in_words(rest)}" if left else "nothing"))
     return "\n".join([*lines, *(_line("note", note) for note in plan.notes)])
 
 
@@ -100,17 +103,3 @@ def _line(key: str, text: str) -> str:
     return textwrap.fill(
         " ".join(text.split()), 120, initial_indent=f"  {key:<9} ", subsequent_indent=" " * 12, break_long_words=False
     )
-
-
-def _files(count: int | None) -> str:
-    return "an unknown number of files" if count is None else f"{count} file{'' if count == 1 else 's'}"
-
-
-def _bytes(count: int | None) -> str:
-    """`812 bytes`, `4.2 MB`, `42.1 GB` (powers of 1000), or that nobody knows."""
-    if count is None:
-        return "size not known before"
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -130,30 +130,32 @@ def test_a_folder_without_its_layout_is_refused(dataset, tmp_path):
 
 
 def test_medmnist_files_are_those_of_the_package():
-    """Names of the 12 + 6 sets of MedMNIST v2 (Yang et al. 2023, tables 2 and 3) with their totals there."""
+    """The 12 + 6 sets of MedMNIST v2 (Yang et al. 2023, tables 2 and 3): totals there, MD5 in medmnist 3.0.2's INFO."""
     published = {
-        "pathmnist": 107180,
-        "chestmnist": 112120,
-        "dermamnist": 10015,
-        "octmnist": 109309,
-        "pneumoniamnist": 5856,
-        "retinamnist": 1600,
-        "breastmnist": 780,
-        "bloodmnist": 17092,
-        "tissuemnist": 236386,
-        "organamnist": 58830,
-        "organcmnist": 23583,
-        "organsmnist": 25211,
-        "organmnist3d": 1742,
-        "nodulemnist3d": 1633,
-        "adrenalmnist3d": 1584,
-        "fracturemnist3d": 1370,
-        "vesselmnist3d": 1908,
-        "synapsemnist3d": 1759,
+        "pathmnist": (107180, "a8b06965200029087d5bd730944a56c1"),
+        "chestmnist": (112120, "02c8a6516a18b556561a56cbdd36c4a8"),
+        "dermamnist": (10015, "0744692d530f8e62ec473284d019b0c7"),
+        "octmnist": (109309, "c68d92d5b585d8d81f7112f81e2d0842"),
+        "pneumoniamnist": (5856, "28209eda62fecd6e6a2d98b1501bb15f"),
+        "retinamnist": (1600, "bd4c0672f1bba3e3a89f0e4e876791e4"),
+        "breastmnist": (780, "750601b1f35ba3300ea97c75c52ff8f6"),
+        "bloodmnist": (17092, "7053d0359d879ad8a5505303e11de1dc"),
+        "tissuemnist": (236386, "ebe78ee8b05294063de985d821c1c34b"),
+        "organamnist": (58830, "68e3f8846a6bd62f0c9bf841c0d9eacc"),
+        "organcmnist": (23583, "b9ceb9546e10131b32923c5bbeaea2b1"),
+        "organsmnist": (25211, "9ab87b696fb54e2a387ebe992d6ed5f1"),
+        "organmnist3d": (1742, "a0c5a1ff56af4f155c46d46fbb45a2fe"),
+        "nodulemnist3d": (1633, "8755a7e9e05a4d9ce80a24c3e7a256f3"),
+        "adrenalmnist3d": (1584, "bbd3c5a5576322bc4cdfea780653b1ce"),
+        "fracturemnist3d": (1370, "6aa7b0143a6b42da40027a9dda61302f"),
+        "vesselmnist3d": (1908, "b41fd4f7e7e2feedddb201585ecafa1b"),
+        "synapsemnist3d": (1759, "1235b78a3cd6280881dd7850a78eadb6"),
     }
     root = config.Path(__file__).parents[2] / "datasets"
-    for name, count in published.items():
+    for name, (count, md5) in published.items():
         dataset = config.load_dataset(name, root)
+        [file] = dataset.source.settings["files"]
+        assert (file["url"], file["md5"]) == (f"https://zenodo.org/records/10519652/files/{name}.npz?download=1", md5)
         assert dataset.expected["series" if name.endswith("3d") else "images"] == count
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-FILES = 200
+FILES, REAL_FILES = 200, 60
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,12 @@ def test_damaged_files_do_no_harm(fuzz, originals, tmp_path):
     assert len(outcomes) == FILES
     assert [outcome for outcome in outcomes if outcome["problem"]] == []
     assert {outcome["verdict"] for outcome in outcomes} == {"used", "excluded"}
+
+
+def test_damaged_real_files_do_no_harm(fuzz, shared_data, tmp_path, tmp_path_factory):
+    originals = fuzz.originals_of(tmp_path_factory.mktemp("whole"), shared_data)
+    outcomes, _ = fuzz.fuzz(tmp_path, REAL_FILES, 2, 1, originals)
+    assert [outcome for outcome in outcomes if outcome["problem"]] == []
 
 
 def test_every_format_and_every_kind_of_damage_is_drawn(fuzz, originals):

@@ -7,7 +7,7 @@ import real_servers
 import yaml
 
 from scanloom.__main__ import main
-from scanloom.commands.download import _bytes
+from scanloom.commands._words import bytes_in_words
 
 LICENCE = "For research only; no redistribution"
 
@@ -94,4 +94,4 @@ def test_unknown_dataset_is_suggested(lesions, capsys):
     ("count", "text"), [(None, "size not known before"), (812, "812 bytes"), (4_200_000, "4.2 MB"), (42.1e9, "42.1 GB")]
 )
 def test_sizes_are_in_powers_of_1000(count, text):
-    assert _bytes(count) == text
+    assert bytes_in_words(count) == text
