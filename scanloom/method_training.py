@@ -123,7 +123,12 @@ class MethodTraining:
         budget = self.budget
         classes = None if self.labels is None else int(self.labels.max()) + 1
         with precision(budget.precision):
-            network = self.encoder(self.trained_shape)
+            try:
+                network = self.encoder(self.trained_shape)
+            except ValueError as error:
+                if self.trained_shape == self.image_shape:
+                    raise
+                raise ValueError(f"{self.name} shows the encoder parts of the images: {error}") from error
             model = self.plugin.build(network, self.settings, self.pipeline, self.seed, classes)
         for player in players_of(model):
             player.compile(optimizer=_optimizer(player, budget), jit_compile=jit_compile)

@@ -85,11 +85,13 @@ def measured(name: str, rank: int) -> Measured:
         full.set_weights(encoder.get_weights())
         save_model(full, Path(folder) / "encoder.keras")
         loaded = keras.saving.load_model(Path(folder) / "encoder.keras")
-        step, *_ = load_checkpoint(saved, model)
-    resumed = losses[:step] + train(model, name, rank, step, UPDATES), state(model)
-    # Whatever still drew its weights from the backend would now draw others.
-    keras.utils.set_random_seed(4711)
-    again, other = (state(make(name, rank, seed)[0]) for seed in (0, 1))
+        # Whatever still drew its weights from the backend would now draw others.
+        keras.utils.set_random_seed(4711)
+        again, (another, _) = state(make(name, rank)[0]), make(name, rank, seed=1)
+        other = state(another)
+        # Another model, so that whatever is not among its variables is not there.
+        step, *_ = load_checkpoint(saved, another)
+    resumed = losses[:step] + train(another, name, rank, step, UPDATES), state(another)
     made = Measured(
         keeps_encoder=model.encoder is encoder,
         encoder_weights=[variable.path for variable in encoder.trainable_variables],
@@ -104,7 +106,7 @@ def measured(name: str, rank: int) -> Measured:
         features_of_saved=_features(loaded, images),
         kinds=kinds,
     )
-    del model, encoder, full, loaded
+    del model, encoder, full, loaded, another
     gc.collect()
     return made
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-FILES, REAL_FILES = 200, 60
+FILES, REAL_FILES = 200, 25
 
 
 @pytest.fixture(scope="module")

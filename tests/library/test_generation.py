@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pandas as pd
-import pytest
 import tiny_corpus as tiny
+from board_reading import board_entries
 from PIL import Image
 
 from scanloom import generation
@@ -101,7 +101,7 @@ def test_every_interval_leaves_a_picture_the_latest_arrays_and_a_tensorboard_ent
     assert np.abs(found["negative"].astype(int) + found["generated"] - 255).max() <= 1
     picture = np.asarray(Image.open(tmp_path / "samples" / "00000100.png"))
     assert np.array_equal(picture, side_by_side([grid(real[:36] / 255), grid(made), grid(1 - made)]))
-    images, histograms = _board_entries(tmp_path / "board")
+    images, histograms = board_entries(tmp_path / "board")
     assert set(images) == {
         (f"samples/{name}", step) for name in ("real", "generated", "negative") for step in (50, 100)
     }
@@ -137,20 +137,6 @@ def test_volumes_are_traversed_in_their_middle_slices(tmp_path):
     assert np.abs(arrays["images"][-1] - 255 * network.predict_on_batch(cheapest)[:, 1]).max() < 1
     sheet = np.asarray(Image.open(tmp_path / "samples" / "traversal.png"))
     assert np.array_equal(sheet, grid(arrays["images"].reshape(27, 3, 3, 1), 9))
-
-
-def _board_entries(folder):
-    """{(tag, step): PNG} and {(tag, step): histogram} of TensorBoard's logs, read by TensorFlow."""
-    tf = pytest.importorskip("tensorflow")
-    images, histograms = {}, {}
-    for record in tf.data.TFRecordDataset([str(path) for path in sorted(folder.glob("events.*"))]):
-        event = tf.compat.v1.Event.FromString(record.numpy())
-        for value in event.summary.value:
-            if value.HasField("image"):
-                images[value.tag, event.step] = value.image.encoded_image_string
-            if value.HasField("histo"):
-                histograms[value.tag, event.step] = value.histo
-    return images, histograms
 
 
 def scores_of(network, real, tmp_path, patients=None):
@@ -270,7 +256,7 @@ def test_a_latent_method_leaves_networks_that_belong_together_and_a_traversal_of
     assert np.array_equal(pictures["real"], real)
     assert about["latent"]["images"] == 24
     assert len(about["latent"]["kl"]) == 3
-    images, histograms = _board_entries(tmp_path / "tensorboard")
+    images, histograms = board_entries(tmp_path / "tensorboard")
     assert ("samples/traversal", about["kept_update"]) in images
     assert ("latent/kl", 2) in histograms
 

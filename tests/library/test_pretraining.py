@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny_corpus as tiny
+from board_reading import board_entries
 
 from scanloom import plugins, pretraining
 from scanloom.checkpoints import step_of
@@ -49,7 +50,10 @@ def test_a_run_leaves_encoder_history_facts_and_tensorboard_log(barlow):
     columns += ["knn_level", "probe_level", "collapsing", "images_per_s", "wait_share", "retries"]
     assert set(columns) <= set(history.columns)
     assert (history["rankme"] >= 1).all()
-    assert list((folder / "tensorboard").glob("events.out.tfevents*"))
+    images, histograms = board_entries(folder / "tensorboard")
+    assert {tag for tag, _ in images} == {"views"}
+    assert {tag.partition("/")[0] for tag, _ in histograms} == {"weights", "features"}
+    assert {step for _, step in [*images, *histograms]} == {4}
     start = resnet.build(resnet.Settings(depth=10, width=4), (16, 16, 1), 5).get_weights()
     assert not same(start, weights_of(folder))
 
@@ -132,6 +136,11 @@ def test_a_batch_larger_than_the_corpus_is_an_error(tmp_path):
     budget = pretraining.Budget(updates=2, batch=64, learning_rate=1e-3)
     with pytest.raises(ValueError, match=r"a batch of 64 images is larger than the corpus \(48 usable images\)"):
         tiny.run("barlow_twins", tmp_path, budget=budget)
+
+
+def test_patches_whose_size_does_not_suit_the_encoder_are_said_to_be_patches(tmp_path):
+    with pytest.raises(ValueError, match=r"jigsaw shows the encoder parts of the images: image shape \(5, 5, 1\): vit"):
+        tiny.run("jigsaw", tmp_path, encoder="vit", encoder_settings={"patch": 4, "width": 8, "depth": 1, "heads": 2})
 
 
 def test_every_image_is_seen_once_per_epoch_in_another_order():
@@ -235,7 +244,7 @@ def test_early_end_and_speed_without_input_are_recorded(tmp_path):
 
 def test_a_loss_that_is_never_finite_names_update_and_images(tmp_path, monkeypatch):
     monkeypatch.setattr(barlow_twins, "barlow_loss", lambda z1, z2, weight: keras.ops.sum(z1) * np.nan)
-    with pytest.raises(FloatingPointError, match=r"loss is nan at update 1 .*images of that update: series\d+-\d+, "):
+    with pytest.raises(FloatingPointError, match=r"loss is nan at update 1 .*images of update 1: series\d+-\d+, "):
         tiny.run("barlow_twins", tmp_path, budget=options(), **SMALL_CNN)
 
 

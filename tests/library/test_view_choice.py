@@ -55,6 +55,24 @@ def test_the_chest_xray_list_has_the_probabilities_it_was_published_with(values)
     assert (views["gaussian_blur"]["sigma_low_px"], views["gaussian_blur"]["sigma_high_px"]) == (0.1, 2.0)
     assert (views["gaussian_noise"]["relative_std_low"], views["gaussian_noise"]["relative_std_high"]) == (0.06, 0.10)
     assert views["perspective"]["distortion"] == 0.15
+    crop = views["random_resized_crop"]  # torchvision's defaults but for the share, which nobody has published
+    assert crop["stretch"] == pytest.approx((4 / 3) ** 0.5, abs=1e-3)
+
+
+def test_the_lists_for_volumes_have_the_probabilities_of_their_code(values):
+    """Taleb et al. 2020, code of the 3D exemplar task and of its finetuning."""
+    views = {view.name: view.settings for view in views_of(values, {"preset": "mri_3d"})}
+    assert list(views) == ["flip", "zoom", "rotation", "brightness_contrast"]
+    assert {name: settings["p"] for name, settings in views.items()} == {
+        "flip": 0.5, "zoom": 0.15, "rotation": 0.5, "brightness_contrast": 0.5,
+    }  # fmt: skip
+    assert sorted(views["flip"]["axes"]) == [-3, -2, -1]
+    assert (views["zoom"]["scale_low"], views["zoom"]["scale_high"]) == (0.8, 1.2)
+    assert (views["rotation"]["planes"], views["rotation"]["quarter_turns"]) == ("each", 0.5)
+    assert (views["brightness_contrast"]["brightness"], views["brightness_contrast"]["contrast"]) == (0.125, 0.5)
+    tuned = {view.name: view.settings for view in views_of(values, {"preset": "volume_finetuning"})}
+    assert list(tuned) == ["flip", "rotation", "brightness_contrast"]
+    assert (tuned["rotation"]["planes"], tuned["rotation"]["p"], tuned["brightness_contrast"]["p"]) == ("one", 0.5, 0.7)
 
 
 def test_a_preset_is_its_list_and_may_stand_in_a_longer_one(values):

@@ -6,8 +6,7 @@ import pytest
 from scipy import integrate, stats
 
 from scanloom import plugins
-from scanloom.methods import _latent, beta_vae, vae
-from scanloom.methods._latent_model import LatentModel
+from scanloom.methods import _latent, beta_tc_vae, beta_vae, factor_vae, vae
 from scanloom.view_pipeline import Pipeline
 
 SHAPE = (8, 8, 1)
@@ -52,14 +51,15 @@ def untrained():
 
 
 def losses(method, encoder, **settings):
-    """progress -> (loss, scalars) of given outputs."""
+    """progress -> (loss, scalars) of given outputs, by the model or the first of its players; and what they are."""
     checked = method.Settings(latent=3, hidden=0, decoder_width=2, scale=0.5, likelihood="gaussian", **settings)
     model = method.build(encoder, checked, Pipeline([], SHAPE), 0)
-    assert isinstance(model, LatentModel)
+    model = getattr(model, "players", [model])[0]
     rng = np.random.default_rng(1)
     images, decoded = rng.random((2, 4, *SHAPE)).astype(np.float32)
     mean, log_variance = rng.normal(size=(2, 4, 3)).astype(np.float32)
     outputs = {"images": images, "decoded": decoded, "mean": mean, "log_variance": log_variance, "z": mean}
+    outputs["logits"] = rng.normal(size=(4, 2)).astype(np.float32)
 
     def at(progress):
         loss = float(model.compute_loss({"progress": np.full(4, progress, np.float32)}, None, outputs))
@@ -69,11 +69,11 @@ def losses(method, encoder, **settings):
 
     reconstruction = -stats.norm.logpdf(images.astype(np.float64), decoded, 0.5).reshape(4, -1).sum(1).mean()
     kl = 0.5 * (mean.astype(np.float64) ** 2 + np.exp(log_variance) - 1 - log_variance).sum(1).mean()
-    return at, reconstruction, kl
+    return at, reconstruction, kl, outputs
 
 
 def test_vae_loss_is_the_evidence_bound_after_the_warm_up(untrained):
-    at, reconstruction, kl = losses(vae, untrained, kl_warmup=0.5)
+    at, reconstruction, kl, _ = losses(vae, untrained, kl_warmup=0.5)
     for progress, weight in ((0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (1.0, 1.0)):
         loss, found = at(progress)
         assert np.isclose(loss, reconstruction + weight * kl, rtol=1e-5)
@@ -82,13 +82,38 @@ def test_vae_loss_is_the_evidence_bound_after_the_warm_up(untrained):
 
 
 def test_beta_vae_h_weighs_and_b_leads_to_a_growing_capacity(untrained):
-    at, reconstruction, kl = losses(beta_vae, untrained, beta=5.0, kl_warmup=0.0)
+    at, reconstruction, kl, _ = losses(beta_vae, untrained, beta=5.0, kl_warmup=0.0)
     assert np.isclose(at(0.0)[0], reconstruction + 5.0 * kl, rtol=1e-5)
-    at, reconstruction, kl = losses(beta_vae, untrained, form="B", gamma=7.0, capacity=20.0, capacity_growth=0.5)
+    at, reconstruction, kl, _ = losses(beta_vae, untrained, form="B", gamma=7.0, capacity=20.0, capacity_growth=0.5)
     for progress, capacity in ((0.0, 0.0), (0.25, 10.0), (0.5, 20.0), (1.0, 20.0)):
         loss, found = at(progress)
         assert np.isclose(loss, reconstruction + 7.0 * abs(kl - capacity), rtol=1e-5)
         assert np.isclose(found["capacity"], capacity)
+
+
+@pytest.mark.parametrize("estimate", ["weighted", "stratified"])
+def test_beta_tc_vae_weighs_the_three_parts_of_equation_4(untrained, estimate):
+    """Chen et al. 2018, with equation 5 or appendix C.2 (see the module) for q(z), in float64 and without its code."""
+    chosen = {"alpha": 2.0, "beta": 5.0, "gamma": 0.5, "dataset_size": 10, "estimate": estimate}
+    at, reconstruction, _, outputs = losses(beta_tc_vae, untrained, kl_warmup=0.5, **chosen)
+    z, mean, log_variance = (outputs[name].astype(np.float64) for name in ("z", "mean", "log_variance"))
+    each = stats.norm.logpdf(z[:, None], mean[None], np.exp(log_variance / 2)[None])
+    weights = np.full((4, 4), 1 / (4 * 10)) if estimate == "weighted" else np.full((4, 4), 0.9 / 3)
+    if estimate == "stratified":
+        np.fill_diagonal(weights, 1 / 10)
+    joint = np.log((weights * np.exp(each.sum(2))).sum(1))
+    product = np.log((weights[..., None] * np.exp(each)).sum(1)).sum(1)
+    own, prior = each[range(4), range(4)].sum(1), stats.norm.logpdf(z).sum(1)
+    terms = 2.0 * (own - joint).mean() + 5.0 * (joint - product).mean() + 0.5 * (product - prior).mean()
+    for progress, weight in ((0.0, 0.0), (0.25, 0.5), (1.0, 1.0)):
+        assert np.isclose(at(progress)[0], reconstruction + weight * terms, rtol=1e-5)
+
+
+def test_factor_vae_adds_the_ratio_that_its_discriminator_has_learnt(untrained):
+    at, reconstruction, kl, outputs = losses(factor_vae, untrained, gamma=3.0, kl_warmup=0.5)
+    ratio = (outputs["logits"][:, 0] - outputs["logits"][:, 1]).astype(np.float64).mean()
+    for progress, weight in ((0.0, 0.0), (0.25, 0.5), (1.0, 1.0)):
+        assert np.isclose(at(progress)[0], reconstruction + weight * kl + 3.0 * ratio, rtol=1e-5)
 
 
 def test_the_posterior_can_come_from_the_feature_map(untrained):

@@ -58,6 +58,23 @@ def test_normalised_blocks_have_mean_0_and_variance_1_also_where_the_image_ends(
             assert np.allclose(found[:, rows, columns], expected, atol=1e-4)
 
 
+def test_the_loss_of_normalised_blocks_is_the_papers():
+    """norm_pix_loss of He et al.: hidden blocks are compared after taking their own mean and deviation out."""
+    small_cnn, shape = plugins.load("encoders", "small_cnn"), (8, 8, 1)
+    encoder = small_cnn.build(small_cnn.Settings(width=2, stages=(1,)), shape, seed=0)
+    settings = Settings(decoder_width=1, block=4, normalise=True)
+    made = masked_autoencoder.build(encoder, settings, Pipeline([], shape), 0)
+    wanted, decoded = RNG.random((2, 3, *shape)).astype(np.float32)
+    hidden = np.array([[[True, False], [False, True]]] * 3)
+    errors = []
+    for rows, columns in ((slice(0, 4), slice(0, 4)), (slice(4, 8), slice(4, 8))):
+        block = wanted[:, rows, columns].astype(np.float64)
+        block = (block - block.mean((1, 2), keepdims=True)) / np.sqrt(block.var((1, 2), keepdims=True) + 1e-4)
+        errors.append((decoded[:, rows, columns] - block) ** 2)
+    found = float(made.compute_loss({"method:hidden": hidden}, None, (wanted, decoded)))
+    assert np.isclose(found, np.mean(errors), rtol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def model():
     resnet, shape = plugins.load("encoders", "resnet"), (9, 8, 1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from scanloom import plugins
 from scanloom.method_batches import draws
 from scanloom.methods import restoration
 from scanloom.methods.restoration import Settings, curves, on_curve, painted, shuffled
@@ -116,3 +117,16 @@ def test_windows_have_the_published_sizes_and_stay_off_the_border():
     assert there[draw["paint"] == 2, 0].all()
     counts = there[draw["paint"] == 1].sum(axis=1)
     assert abs((counts == 5).mean() - 0.95**5) < 0.06
+
+
+def test_the_loss_is_the_mean_squared_error_of_the_whole_image():
+    """Models Genesis, equation 1: the undistorted image is what is wanted, everywhere."""
+    small_cnn, shape = plugins.load("encoders", "small_cnn"), (8, 8, 3)
+    encoder = small_cnn.build(small_cnn.Settings(width=2, stages=(1,)), shape, seed=0)
+    model = restoration.build(encoder, Settings(decoder_width=1), Pipeline([], shape), 0)
+    images = RNG.integers(0, 256, (4, *shape), np.uint8)
+    batch = {"images": images} | draws(restoration, Settings(), Pipeline([], shape), 1, 0, keys_of(range(4)))
+    wanted, decoded = model(batch, training=True)
+    assert np.allclose(wanted, images / 255, atol=1e-6)
+    expected = np.mean((np.asarray(decoded, np.float64) - images / 255) ** 2)
+    assert np.isclose(float(model.compute_loss(batch, None, (wanted, decoded))), expected, rtol=1e-5)
