@@ -1,7 +1,7 @@
 """Does the stop rule find spoilt trainings within three epochs, and leave healthy ones alone?
 
 1,024 invented images of 16 px (squares of three sizes), batches of 16: an epoch is 64 updates, a small encoder,
-monitors every 16 updates. Healthy: methods with their defaults, some seeds each. Spoilt: the same with one thing wrong.
+monitors every 16 updates. Healthy: all methods with their defaults, some seeds each. Spoilt: the same with one thing wrong.
 ours is the update at which the rule ends a spoilt training (the goal: within 192), and for healthy ones how many of
 them it ends (the goal: none); the last rows are how far the signs of the two kinds lie apart, with the limits of
 scanloom/collapse.py between them.
@@ -33,6 +33,16 @@ HEALTHY = {
     "rotation": {},
     "vae": {},
     "masked_autoencoder": {},
+    "cpc": {},
+    "jigsaw": {},
+    "relative_patch_location": {},
+    "exemplar": PROJECTOR,
+    "restoration": {"decoder_width": 8},
+    "beta_vae": {},
+    "factor_vae": {},
+    "beta_tc_vae": {},
+    "gan": {"network_width": 8},
+    "wgan_gp": {"network_width": 8},
 }
 SPOILT = {
     "constant output (VICReg without variance and covariance)": ("vicreg", {"variance": 0, "covariance": 0}, {}),

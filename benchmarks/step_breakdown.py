@@ -97,6 +97,7 @@ def _layer_pieces(model, layers: list, batch: int) -> list[Piece]:
     """Of layers that are alike: the time of the first one counts for all."""
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")  # it warns that many small graphs are made, as they should be
     layer, times = layers[0], VIEWS_PER_IMAGE * len(layers)
     rng = np.random.default_rng(0)
     xs = [tf.constant(rng.random((batch, *shape), np.float32)) for shape in _inputs(layer)]

@@ -5,7 +5,8 @@
         [--frozen-only]
 
 Every set is a study of this folder (`<set>.yaml`), run by Snakemake in a copy of the checkout below `--work`, where a
-run that was broken off goes on. Encoder, views, updates and batches are the same for all methods of a set. Written is
+run that was broken off goes on. A run of some methods keeps the rows of the others, each with the commit that made it.
+Encoder, views, updates and batches are the same for all methods of a set. Written is
 one table per set: accuracy of the nearest neighbours of frozen features (k = 11, cosine, as Doerrich et al. 2025),
 AUROC of a linear probe and of finetuning per label fraction, and whether the probe beats the one on random features,
 by the paired interval of the study. A method that does not is marked.
@@ -13,6 +14,7 @@ by the paired interval of the study. A method that does not is marked.
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -166,18 +168,32 @@ def parameters(folder: Path, study: dict) -> int:
     return plugins.load("encoders", name).build(plugins.settings("encoders", name, settings), shape, 0).count_params()
 
 
+def commit() -> str:
+    """The commit of this checkout, "unknown" where there is none."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def with_earlier(rows: list[dict], file: Path) -> list[dict]:
+    """The rows, and of other methods those that the file of an earlier run holds."""
+    earlier = json.loads(file.read_text())["rows"] if file.exists() else []
+    new = {row["method"] for row in rows}
+    return [*rows, *(row for row in earlier if row["method"] not in new)]
+
+
 def table(study: dict, rows: list[dict]) -> str:
-    """Markdown: one line per method, best probe first."""
+    """Markdown: one line per method, best probe first; a dash where a method was not run so."""
     fractions = [f"{fraction:g}" for fraction in study["fractions"]]
-    schedules = [name for name in ("frozen", "finetuned") if study["arms"].get(name) is not None]
+    schedules = [name for name in ("frozen", "finetuned") if any(f"{name} {fractions[0]}" in row for row in rows)]
     head = ["method", f"kNN, k = {NEIGHBOURS}"]
     head += [f"{schedule}, {100 * float(fraction):g} %" for schedule in schedules for fraction in fractions]
-    head += [f"probe minus random features, {100 * float(fractions[1]):g} %", "beats random features"]
+    head += [f"probe minus random features, {100 * float(fractions[1]):g} %", "beats random features", "commit"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row in sorted(rows, key=lambda row: -row[f"frozen {fractions[1]}"]):
         cells = [row["method"], f"{row['knn']:.3f}"]
-        cells += [f"{row[f'{schedule} {fraction}']:.3f}" for schedule in schedules for fraction in fractions]
-        cells += said(row, fractions)
+        values = [row.get(f"{schedule} {fraction}") for schedule in schedules for fraction in fractions]
+        cells += ["-" if value is None else f"{value:.3f}" for value in values]
+        cells += [*said(row, fractions), row["commit"]]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -214,7 +230,8 @@ def main() -> None:
     for name in arguments.sets:
         options = (arguments.cores, arguments.frozen_only, arguments.methods)
         study, folder = run_study(name, arguments.shared.resolve(), work, *options)
-        rows = rows_of(study, folder)
+        made_by = {"commit": commit()}
+        rows = with_earlier([row | made_by for row in rows_of(study, folder)], work / f"{name}.json")
         about = {"date": pd.Timestamp.today().date().isoformat(), "machine": machine(), "versions": versions()}
         budget = study["pretraining"]
         about["said"] = (
@@ -222,9 +239,11 @@ def main() -> None:
             f"{budget['updates']} updates of {budget['batch']} images; seeds {study['seeds']}."
         )
         about["said"] += "".join(f" {row['method']} ended at {row['ended']}." for row in rows if row["ended"])
-        missing = [m for m in study_of(name, Path(), Path())["pretraining"]["methods"] if m not in budget["methods"]]
+        done = {row["method"] for row in rows}
+        missing = [method for method in study_of(name, Path(), Path())["pretraining"]["methods"] if method not in done]
         about["said"] += f" Not run yet: {', '.join(missing)}." if missing else ""
-        about["said"] += " Finetuning was not run." if study["arms"]["finetuned"] is None else ""
+        tuned = {row["method"] for row in rows if any(key.startswith("finetuned ") for key in row)}
+        about["said"] += "" if tuned else " Finetuning was not run."
         about |= {"rows": rows, "table": table(study, rows)}
         (work / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
         print(f"{name}\n\n{about['table']}\n")

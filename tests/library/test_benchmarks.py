@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+from scanloom import plugins
+
 SCRIPTS = [
     "catalogue_table",
     "collapse_rule",
@@ -26,6 +28,7 @@ SCRIPTS = [
     "shard_reading",
     "shard_writing",
     "slice_pipeline",
+    "step_breakdown",
     "training_feed",
     "training_step",
     "views",
@@ -129,9 +132,21 @@ def test_the_step_is_told_against_the_fastest_peer(benchmark_named):
     assert rows["x, two views against a supervised step"]["ours"] == pytest.approx(2)
 
 
+@pytest.mark.slow
+def test_every_layer_of_an_update_is_timed_once_per_kind(benchmark_named, tmp_path):
+    steps = benchmark_named("step_breakdown")
+    tiny = steps.Work((16, 16, 1), 4, {"depth": 10, "stem": "small", "width": 2}, (8, 8, 8))
+    measured = checked(steps.rows(tmp_path, works={"tiny": tiny}, rounds=1, matrix=32), benchmark_named)
+    rows = {row["measure"]: row["ours"] for row in measured if row["unit"] == "ms/image"}
+    kinds = {"views", "loss", "optimizer", "pooling", "additions", "activation", "batch normalisation"}
+    kinds |= {steps.FORWARD, steps.OF_INPUT, steps.OF_WEIGHTS}
+    assert set(rows) == {f"tiny, {kind}" for kind in (*kinds, "whole update", "left over")}
+    parts = sum(value for name, value in rows.items() if name not in ("tiny, whole update", "tiny, left over"))
+    assert rows["tiny, left over"] == pytest.approx(rows["tiny, whole update"] - parts)
+
+
 def test_multiplications_are_counted_as_published(benchmark_named):
     """1.81 and 4.09 billion multiply-adds of ResNet-18 and 50 at 224 px (torchvision's table of weights)."""
-    from scanloom import plugins
     from scanloom.encoders import resnet
 
     steps = benchmark_named("training_step")
@@ -195,13 +210,18 @@ def test_the_step_on_an_accelerator_runs_without_tensorflow(root, tmp_path):
 
 @pytest.mark.slow
 def test_the_collapse_rule_is_tried_on_spoilt_and_healthy_trainings(benchmark_named, tmp_path):
-    few = {"healthy": ["vicreg"], "spoilt": ["learning rate x 100 (Barlow Twins)"]}
-    rows = checked(benchmark_named("collapse_rule").rows(tmp_path, seeds=1, epochs=1, changed=few), benchmark_named)
-    assert [row["measure"] for row in rows[:2]] == [
+    """One healthy method, and one plant per cause, which are all found within three epochs."""
+    script = benchmark_named("collapse_rule")
+    plants = ["constant output (VICReg without variance and covariance)", "lambda 0 (Barlow Twins)"]
+    plants += ["no batch normalisation (SimSiam)", "learning rate x 100 (Barlow Twins)"]
+    rows = checked(script.rows(tmp_path, seeds=1, changed={"healthy": ["vicreg"], "spoilt": plants}), benchmark_named)
+    assert [row["measure"] for row in rows[:5]] == [
         "healthy: vicreg, ended",
-        "spoilt: learning rate x 100 (Barlow Twins), ended at",
+        *(f"spoilt: {plant}, ended at" for plant in plants),
     ]
-    assert rows[0]["met"] is True
+    assert [row["met"] for row in rows[:5]] == [True] * 5
+    trained = {name for name in plugins.names("methods") if plugins.load("methods", name).TRAINS}
+    assert set(script.HEALTHY) == trained
     gains = {row["measure"]: row["ours"] for row in rows}
     assert gains["weight_gain, spoilt"] > 3 > gains["weight_gain, healthy"]
 

@@ -1,6 +1,7 @@
 """The studies of `make evidence` are valid, and none of the methods is forgotten."""
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,19 @@ def test_the_page_marks_methods_that_do_not_beat_random_features(methods):
     assert methods.said(beaten, fractions)[1] == "at 10 %"
     assert methods.said(not_beaten, fractions)[1] == "**no**"
     assert methods.said({"method": "from_scratch"}, fractions)[1] == "is random features"
+
+
+def test_rows_of_earlier_runs_are_kept_and_replaced_by_new_ones(methods, tmp_path):
+    def row(method, value, **more):
+        about = {"method": method, "knn": 0.5, "commit": "abc", "frozen 0.1": value, "frozen 1": value}
+        return about | {f"difference frozen {f}": [0.1, 0.05, 0.2] for f in ("0.1", "1")} | more
+
+    file = tmp_path / "set.json"
+    assert methods.with_earlier([row("a", 0.7)], file) == [row("a", 0.7)]
+    file.write_text(json.dumps({"rows": [row("a", 0.6), row("b", 0.8, **{"finetuned 0.1": 0.9})]}))
+    rows = methods.with_earlier([row("a", 0.7)], file)
+    assert [(r["method"], r["frozen 1"]) for r in rows] == [("a", 0.7), ("b", 0.8)]
+    lines = methods.table({"fractions": [0.1, 1.0]}, rows).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| b", "| a"]
+    assert "| 0.900 | - |" in lines[2]
+    assert "| - | - |" in lines[3]

@@ -55,7 +55,8 @@ def test_the_chest_xray_list_has_the_probabilities_it_was_published_with(values)
     assert (views["gaussian_blur"]["sigma_low_px"], views["gaussian_blur"]["sigma_high_px"]) == (0.1, 2.0)
     assert (views["gaussian_noise"]["relative_std_low"], views["gaussian_noise"]["relative_std_high"]) == (0.06, 0.10)
     assert views["perspective"]["distortion"] == 0.15
-    crop = views["random_resized_crop"]  # torchvision's defaults but for the share, which nobody has published
+    crop = views["random_resized_crop"]  # torchvision's defaults: scale (0.08, 1), ratio (3/4, 4/3)
+    assert (crop["share_low"], crop["share_high"]) == (0.08, 1.0)
     assert crop["stretch"] == pytest.approx((4 / 3) ** 0.5, abs=1e-3)
 
 
