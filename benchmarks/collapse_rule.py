@@ -1,9 +1,9 @@
 """Does the stop rule find spoilt trainings within three epochs, and leave healthy ones alone?
 
 1,024 invented images of 16 px (squares of three sizes), batches of 16: an epoch is 64 updates, a small encoder,
-monitors every 16 updates. Healthy: all methods with their defaults, some seeds each. Spoilt: the same with one thing wrong.
-ours is the update at which the rule ends a spoilt training (the goal: within 192), and for healthy ones how many of
-them it ends (the goal: none); the last rows are how far the signs of the two kinds lie apart, with the limits of
+monitors every 16 updates. Healthy: all methods with their defaults, some seeds each. Spoilt: the same with one thing
+wrong. ours is the update at which the rule ends a spoilt training (the goal: within 192), and for healthy ones how many
+of them it ends (the goal: none); the last rows are how far the signs of the two kinds lie apart, with the limits of
 scanloom/collapse.py between them.
 """
 
