@@ -33,6 +33,7 @@ LEFT_OUT = {
     "frozen_25d": "needs a file of weights",
 }
 NEIGHBOURS = 11
+COMMIT = "commit.txt"  # in a study's folder: what its copy of the checkout is
 BASELINE = "from_scratch"
 ABOUT = """# Does each method learn?
 
@@ -64,6 +65,7 @@ def run_study(name: str, shared: Path, work: Path, cores: int, frozen_only: bool
     study, folder = study_of(name, shared, work, frozen_only, only), work / name
     if not folder.exists():
         copy_of_checkout(folder)
+        (folder / COMMIT).write_text(commit())
     for file in (HERE / "datasets").glob("*.yaml"):
         (folder / "datasets" / file.name).write_text(file.read_text())
     if name == "hippocampus":
@@ -203,7 +205,7 @@ def said(row: dict, fractions: list[str]) -> list[str]:
     if row["method"] == BASELINE:
         return ["-", "is random features"]
     difference, low, high = row[f"difference frozen {fractions[1]}"]
-    above = [fraction for fraction in fractions if row[f"difference frozen {fraction}"][1] > 0]
+    above = [fraction for fraction in fractions if row.get(f"difference frozen {fraction}", [0, 0])[1] > 0]
     shares = ", ".join(f"{100 * float(fraction):g} %" for fraction in above)
     return [f"{difference:+.3f} ({low:+.3f} to {high:+.3f})", f"at {shares}" if above else "**no**"]
 
@@ -230,7 +232,7 @@ def main() -> None:
     for name in arguments.sets:
         options = (arguments.cores, arguments.frozen_only, arguments.methods)
         study, folder = run_study(name, arguments.shared.resolve(), work, *options)
-        made_by = {"commit": commit()}
+        made_by = {"commit": (folder / COMMIT).read_text().strip()}
         rows = with_earlier([row | made_by for row in rows_of(study, folder)], work / f"{name}.json")
         about = {"date": pd.Timestamp.today().date().isoformat(), "machine": machine(), "versions": versions()}
         budget = study["pretraining"]
