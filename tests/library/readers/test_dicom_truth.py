@@ -70,6 +70,13 @@ DIFFERENCES = {
     "184503286111321": ("refused: colour picture in a CT series", "a dose report"),
 }
 
+# End of the series UID -> why ITK has its slices elsewhere than ImagePositionPatient says.
+PLACES_OF_SIMPLEITK = {
+    "714813892": "it steps along the normal although the stack leans",
+    "040321185": "as above",
+    "227417197937": "one slice is missing, and it spreads the others evenly",
+}
+
 
 def dcm2niix_files(root: Path, out: Path) -> dict[str, nibabel.Nifti1Image]:
     """Stem -> image of all that dcm2niix makes of a folder, named by series UID."""
@@ -228,23 +235,24 @@ def test_an_uncorrected_tilt_is_in_the_matrix_slice_by_slice(shared_data):
     np.testing.assert_allclose((index @ volume.affine_lps.T)[:, :3], places, atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "folder",
-    [
-        "sts_pet_ct_mr_part/dicom/STS_008/CT/image",
-        "sts_pet_ct_mr_part/dicom/STS_025/MR_T1/image",
-        "dicom_cases/dicom2nifti/hitachi/anatomical/001",
-        "dicom_cases/dicom2nifti/generic/compressed/001",
-    ],
-)
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if not folder.endswith("not_a_slice")])
 def test_values_and_places_are_simpleitks(shared_data, folder):
-    """ITK's index is (x, y, z), its physical points are LPS: the same as ours, without a flip."""
-    root = shared_data / folder
-    reader = SimpleITK.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(root)))
-    theirs = reader.Execute()
-    ((_, volume),) = our_volumes(root)[0].items()
-    np.testing.assert_allclose(volume.values, SimpleITK.GetArrayFromImage(theirs), rtol=1e-6)
-    for index in ((0, 0, 0), (3, 2, 1), tuple(size - 1 for size in theirs.GetSize())):
-        ours = volume.affine_lps @ [*index[::-1], 1]
-        np.testing.assert_allclose(ours[:3], theirs.TransformIndexToPhysicalPoint(index), atol=1e-3)
+    """Of every series of single-frame files. ITK's index is (x, y, z), its physical points are LPS, as ours."""
+    root, settings = shared_data / folder, Settings(missing_slices="keep")
+    grouped = dicom.group_series(dicom.scan(root, settings), settings)
+    used = set(grouped.series.series_key[grouped.series.reason == ""])
+    assert used
+    for key, rows in grouped.images.groupby("series_key"):
+        if key not in used or rows.frame.max() >= 0:
+            continue
+        volume, reader = dicom.read_series(root, rows, settings), SimpleITK.ImageSeriesReader()
+        reader.SetFileNames([str(root / path) for path in rows.path])
+        theirs = reader.Execute()
+        assert_same_values(volume, SimpleITK.GetArrayFromImage(theirs).astype(np.float64), rtol=1e-5)
+        if volume.affine_lps is None:  # see "place", "palette" and "inverted" in DIFFERENCES
+            continue
+        corners = [(0, 0, 0), (3, 2, 0), tuple(size - 1 for size in theirs.GetSize())]
+        ours = [(volume.affine_lps @ [*index[::-1], 1])[:3] for index in corners]
+        off = np.abs(np.array(ours) - [theirs.TransformIndexToPhysicalPoint(index) for index in corners]).max()
+        wrong = [why for end, why in PLACES_OF_SIMPLEITK.items() if key.endswith(end)]
+        assert off > 1 if wrong else off < 1e-3, (key, off)
