@@ -24,6 +24,7 @@ from scanloom.readers._scan import (
     one_image_per_series,
     read_files,
 )
+from scanloom.readers._stacked_files import joined, paths_of, stacked
 from scanloom.readers._volume import Volume, fill_what_is_not_finite
 
 PIECE = {"": 1 << 20, "zlib": 1 << 16, "bzip2": 1 << 10}  # packed bytes at a time: what they become stays below 70 MB
@@ -46,6 +47,9 @@ class Settings(BaseModel):
         "unscaled uint8 and uint16, else arbitrary; arbitrary: for sets that mix the types",
     )
     min_slices: int = Field(1, ge=1, description="series with fewer slices are excluded as 'too few slices'")
+    stacked: list[str] = Field(
+        [], description="ends of the names of files that are channels of one series, in their order: [_t1, _flair]"
+    )
 
 
 class Refused(Exception):
@@ -196,11 +200,13 @@ def scan_volumes(
         unpack_to=unpack_to,
     )
     reasons = {path: reason for path, (reason, _) in read.results.items()}
+    usable = {path: stored for path, (_, stored) in read.results.items() if stored is not None}
     parts, beside = [], {}
+    if settings.stacked:
+        usable, unfit, beside = stacked(usable, settings.stacked)
+        reasons |= unfit
     known = {read.place(root, path).resolve(): path for path, reason in reasons.items() if reason == foreign}
-    for path, (_, stored) in read.results.items():
-        if stored is None:
-            continue
+    for path, stored in usable.items():
         parts.append(_rows(path, stored, modality or "", settings))
         data = known.get(stored.data.resolve())
         if data is not None:
@@ -245,7 +251,7 @@ def _rows(path: str, stored: Stored, modality: str, settings: Settings) -> tuple
         "modality": modality,
         "rows": y,
         "columns": x,
-        "samples": channels * (volumes if as_channels else 1),
+        "samples": channels * (volumes if as_channels else 1) * max(1, len(settings.stacked)),
         "bits_stored": stored.dtype.itemsize * 8,
         "signed": stored.dtype.kind != "u",
         "transfer_syntax": f"{stored.dtype.name}{', ' + stored.packing if stored.packing else ''}",
@@ -271,6 +277,15 @@ def group_volumes(scan: ScanResult, settings: Settings) -> Grouped:
         spacing_z_mm=spacing, reason=pd.Series(np.where(few, "too few slices", ""), dtype="str")
     )
     return Grouped(series, images.assign(position_mm=images.slice_index * images.step.fillna(0)).drop(columns="step"))
+
+
+def read_files_of(header: Callable[[Path], Stored], root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
+    """The series of `rows` as a volume, from its file or from those of its channels."""
+    path = rows.path.iloc[0]
+    if not settings.stacked:
+        return read_volume(header(Path(root) / path), rows, settings)
+    files = [Path(root) / channel for channel in paths_of(path, settings.stacked)]
+    return joined([read_volume(header(file), rows, settings) for file in files], settings.stacked)
 
 
 def read_volume(stored: Stored, rows: pd.DataFrame, settings: Settings) -> Volume:

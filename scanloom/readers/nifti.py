@@ -22,7 +22,7 @@ from scanloom.readers._stored_volume import (
     Stored,
     first_bytes,
     group_volumes,
-    read_volume,
+    read_files_of,
     scan_volumes,
 )
 from scanloom.readers._volume import Volume
@@ -72,7 +72,7 @@ def group_series(scan: ScanResult, settings: Settings) -> Grouped:
 @private_errors
 def read_series(root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
     """The volume in physical units; unit by the setting."""
-    return read_volume(_header(Path(root) / rows.path.iloc[0]), rows, settings)
+    return read_files_of(_header, root, rows, settings)
 
 
 def _header(path: str | Path) -> Stored:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom.readers._scan import Grouped, ScanResult, private_errors
-from scanloom.readers._stored_volume import Refused, Settings, Stored, group_volumes, read_volume, scan_volumes
+from scanloom.readers._stored_volume import Refused, Settings, Stored, group_volumes, read_files_of, scan_volumes
 from scanloom.readers._volume import Volume
 
 __all__ = ["Settings", "group_series", "read_series", "scan"]
@@ -93,7 +93,7 @@ def group_series(scan: ScanResult, settings: Settings) -> Grouped:
 @private_errors
 def read_series(root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
     """The volume in physical units; unit by the setting."""
-    return read_volume(_header(Path(root) / rows.path.iloc[0]), rows, settings)
+    return read_files_of(_header, root, rows, settings)
 
 
 def _header(path: str | Path) -> Stored:

@@ -214,3 +214,36 @@ def test_real_files_agree_with_nibabel_and_simpleitk(shared_data):
             np.testing.assert_allclose(
                 itk.TransformIndexToPhysicalPoint(corner), (volume.affine_lps @ [*corner[::-1], 1])[:3], atol=0.02
             )
+
+
+STACKED = {"stacked": ["_t1ce", "_t1"], "ignore": ["*_seg.nii*"]}
+
+
+def test_files_of_registered_sequences_become_channels_of_one_series(tmp_path):
+    (tmp_path / "HGG").mkdir()
+    for case in ("a.1", "b"):
+        for shift, part in enumerate(("t1", "t1ce", "seg")):
+            save(tmp_path / f"HGG/{case}_{part}.nii.gz", CELLS + shift * 100)
+    scan, grouped, options = scan_all(tmp_path, **STACKED)
+    assert scan.files.set_index("path").reason.value_counts().to_dict() == {"": 4, "not an image (declared)": 2}
+    assert set(scan.beside.items()) == {(f"HGG/{case}_t1.nii.gz", f"HGG/{case}_t1ce.nii.gz") for case in ("a.1", "b")}
+    assert len(grouped.series) == 2
+    rows = grouped.images[grouped.images.path == "HGG/a.1_t1ce.nii.gz"]
+    volume = nifti.read_series(tmp_path, rows, options)
+    assert (volume.channels, set(rows.samples)) == (("t1ce", "t1"), {2})
+    np.testing.assert_array_equal(volume.values[..., 0], CELLS.T + 100)
+    np.testing.assert_array_equal(volume.values[..., 1], CELLS.T)
+    np.testing.assert_allclose(ras_affine(volume), OBLIQUE, atol=1e-6)
+
+
+def test_what_cannot_be_stacked_has_its_reason(tmp_path):
+    save(tmp_path / "alone_t1.nii", CELLS)
+    save(tmp_path / "other_t2.nii", CELLS)
+    save(tmp_path / "moved_t1.nii", CELLS)
+    save(tmp_path / "moved_t1ce.nii", CELLS, affine=OBLIQUE @ np.diag([2.0, 1, 1, 1]))
+    assert reasons(tmp_path, **STACKED) == {
+        "alone_t1.nii": "channel is missing: _t1ce",
+        "moved_t1.nii": "channels of different geometry",
+        "moved_t1ce.nii": "channels of different geometry",
+        "other_t2.nii": "not a channel of a stacked series",
+    }
