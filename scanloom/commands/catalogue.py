@@ -11,6 +11,7 @@ import argparse
 import os
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,9 @@ import yaml
 
 from scanloom import plugins, selection
 from scanloom.catalogue import COLUMNS, SERIES_COLUMNS, Catalogue, build_catalogue
+from scanloom.commands._words import files_in_words
 from scanloom.identity import study_salt
+from scanloom.readers._signatures import reader_of
 
 SHOWN = [
     "series_id",
@@ -91,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     table = _excluded(catalogue, arguments.private) if arguments.excluded else _table(catalogue, arguments.private)
     _print(table[columns], arguments.rows)
     _print_books(catalogue.books)
+    _print_other_readers(catalogue, arguments)
     if export:
         WRITERS[export.suffix.lower()](table, export)
         print(f"\n{len(table)} rows written to {export}" + (": do not share it" if arguments.private else ""))
@@ -166,6 +170,15 @@ def _print_books(books: dict) -> None:
     width = max((len(str(count)) for count in books["reasons"].values()), default=0)
     for reason, count in sorted(books["reasons"].items(), key=lambda item: -item[1]):
         print(f"  {count:>{width}}  {reason}")
+
+
+def _print_other_readers(catalogue: Catalogue, arguments: argparse.Namespace) -> None:
+    """Which readers the files are for that this one did not know; one dataset file has one reader."""
+    strange = catalogue.files.loc[catalogue.files.reason.str.startswith("not a"), "path"]
+    found = Counter(reader_of(arguments.folder / path) for path in strange)
+    for name, count in found.most_common():
+        if name not in (None, arguments.reader):
+            print(f"for --reader {name}: {files_in_words(count)} of the excluded ones")
 
 
 def _print_columns() -> None:

@@ -3,8 +3,12 @@
 import json
 import re
 
+import nibabel
+import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK
+from PIL import Image
 
 from scanloom.__main__ import main
 from scanloom.catalogue import build_catalogue
@@ -66,6 +70,27 @@ def test_a_condition_that_nothing_fits_and_a_folder_of_other_files_are_told_as_a
     assert (code, err) == (0, "")
     assert "1 files found = 0 used + 1 excluded" in out
     assert "not a DICOM file" in out
+
+
+def test_files_of_other_formats_are_told_with_their_reader(capsys, tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "b.tif")
+    for ending in ("nii", "nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / f"c.{ending}")
+    SimpleITK.WriteImage(SimpleITK.Image(2, 2, 2, SimpleITK.sitkInt16), str(tmp_path / "d.nrrd"))
+    SimpleITK.WriteImage(SimpleITK.Image(2, 2, 2, SimpleITK.sitkInt16), str(tmp_path / "d.mha"))
+    np.savez(tmp_path / "e.npz", train_images=np.zeros((1, 2, 2), np.uint8))
+    (tmp_path / "letter.txt").write_text("no picture")
+    _, out, _ = run(capsys, tmp_path)
+    for reader, count in (
+        ("image_files", "2 files"),
+        ("nifti", "2 files"),
+        ("volume_files", "2 files"),
+        ("npz", "1 file"),
+    ):
+        assert f"for --reader {reader}: {count} of the excluded ones" in out
+    _, out, _ = run(capsys, tmp_path, "--reader", "nifti")
+    assert "for --reader nifti" not in out
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
