@@ -40,7 +40,7 @@ ABOUT = """# Does each method learn?
 Made by `make evidence` (benchmarks/evidence/methods.py); nothing here is written by hand. AUROC on test, mean of the
 seeds of the labelled part; each method was pretrained once. `frozen` is a linear probe, whose baseline is the same
 untrained encoder; intervals are paired, by patient and seed, at 95 %, not corrected for the number of methods.
-`supervised` is pretrained with the labels: a reference. Left out: {left_out}.
+`supervised` is pretrained with the labels: a reference. `commit` is what made a row. Left out: {left_out}.
 
 On PneumoniaMNIST at 28 pixels, k = 11, Doerrich et al. (Scientific Reports 2025) give 0.857 for a frozen DINO ViT-B/16
 of 86 M parameters pretrained on ImageNet, 0.811 for a ResNet-18.
