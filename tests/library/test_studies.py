@@ -73,6 +73,17 @@ def test_a_path_reaches_its_setting(values, path, value, where):
     assert found == where[-1]
 
 
+def test_a_schedule_comparison_trains_each_schedule(values):
+    given = ["constant", {"cosine": {}}, {"step": {"factor": 0.5}}, {"exponential": {}}]
+    search = {"kind": "grid", "vary": {"pretraining.schedule": given, "pretraining.warmup_updates": [0, 4]}}
+    trials = studies.trials(study_with(values, schedules=search), "schedules")
+    budgets = [trial.job["budget"] for trial in trials]
+    schedules = [(budget["schedule"]["name"], budget["warmup_updates"]) for budget in budgets]
+    names = ("constant", "cosine", "step", "exponential")
+    assert schedules == [(name, warm_up) for name in names for warm_up in (0, 4)]
+    assert {b["schedule"]["settings"]["factor"] for b in budgets if b["schedule"]["name"] == "step"} == {0.5}
+
+
 def test_more_values_and_more_draws_leave_the_trials_that_are_there(values):
     wider = copy.deepcopy(GRID)
     wider["vary"]["encoder.width"] = [4, 8, 16, 32]
