@@ -139,9 +139,23 @@ def application(name, shape, **changed):
     ("name", "edge", "prepared"),
     [
         ("MobileNet", 32, "mobilenet"),
-        pytest.param("VGG16", 32, "vgg16", marks=pytest.mark.slow),
-        pytest.param("InceptionV3", 75, "inception_v3", marks=pytest.mark.slow),
-        pytest.param("EfficientNetV2B0", 32, None, marks=pytest.mark.slow),
+        *(
+            pytest.param(*one_of_a_family, marks=pytest.mark.slow)
+            for one_of_a_family in (
+                ("MobileNetV2", 32, "mobilenet_v2"),
+                ("MobileNetV3Small", 32, None),
+                ("EfficientNetB0", 32, None),
+                ("EfficientNetV2B0", 32, None),
+                ("InceptionV3", 75, "inception_v3"),
+                ("InceptionResNetV2", 75, "inception_resnet_v2"),
+                ("Xception", 71, "xception"),
+                ("NASNetMobile", 32, "nasnet"),
+                ("VGG16", 32, "vgg16"),
+                ("ResNet50", 32, "resnet"),
+                ("ResNet50V2", 32, "resnet_v2"),
+                ("DenseNet121", 32, "densenet"),
+            )
+        ),
     ],
 )
 def test_an_application_computes_what_keras_applications_computes_on_its_own_inputs(name, edge, prepared, tmp_path):
@@ -155,6 +169,18 @@ def test_an_application_computes_what_keras_applications_computes_on_its_own_inp
     expected = keras.ops.convert_to_numpy(network(given))
     assert np.abs(expected).max() > 0
     assert np.allclose(target(images), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["MobileNetV3Small", "EfficientNetB0", "EfficientNetV2B0", "InceptionV3", "NASNetMobile"]
+)
+def test_an_application_takes_grey_images(name):
+    edge = 75 if name == "InceptionV3" else 32
+    network = small_encoders.build("keras_application", (edge, edge, 1), 1, {"name": name})
+    features = keras.ops.convert_to_numpy(network(small_encoders.images((edge, edge, 1))))
+    assert np.isfinite(features).all()
+    assert (features.std(axis=0) > 0).any(), "features must depend on the image"
 
 
 @pytest.mark.slow
