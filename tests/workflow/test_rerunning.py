@@ -38,7 +38,7 @@ FROM_PREPROCESSING = {
     "preprocess_chunk": CHUNKS, "shard_chunk": CHUNKS, "index_shards": 1, "fingerprint_images": 1,
     "audit_leakage": 1, "sample_contact_sheet": 1, "sample_views": 1,
 } | ALL_TRAINING | AFTER_TRAINING  # fmt: skip
-FROM_SPLITS = {"split_patients": 1, "draw_fraction": FRACTIONS} | FROM_PREPROCESSING
+FROM_SPLITS = {"split_patients": 1, "list_corpus": 1, "draw_fraction": FRACTIONS} | FROM_PREPROCESSING
 FROM_SPLITS.pop("preprocess_chunk")  # images are made of all series, whatever their split
 FROM_CATALOGUE = {"catalogue_dataset": 1, "preprocess_chunk": CHUNKS} | FROM_SPLITS
 
@@ -125,10 +125,8 @@ def test_new_method_runs_its_own_arms(workflow):
     workflow.study["pretraining"]["methods"]["simsiam"] = {}
     workflow.write_study()
     try:
-        assert (
-            workflow.planned()
-            == {"pretrain_encoder": 1, "probe_encoder": 1, "finetune_encoder": FRACTIONS} | AFTER_TRAINING
-        )
+        arms = {"pretrain_encoder": 1, "probe_encoder": 1, "finetune_encoder": FRACTIONS}
+        assert workflow.planned() == arms | {"evaluate_task": 1, "build_report": 1}
         assert set(re.findall(r"method=(\w+)", workflow.planned_jobs())) == {"simsiam"}
     finally:
         workflow.study["pretraining"]["methods"].pop("simsiam")
