@@ -36,14 +36,18 @@ class Settings(BaseModel):
 def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
     """start and size float32 [batch, rank]: the box in shares of the image's sides."""
     rank = len(image_shape) - 1
-    u = uniform(1 + rank)
-    size = np.where(u[:, :1] < settings.p, _sizes(uniform, settings, rank), 1.0).astype(np.float32)
-    return {"start": (u[:, 1:] * (1 - size)).astype(np.float32), "size": size}
+    # All at once: a second call would begin with the same numbers.
+    u = uniform(1 + TRIES, 1 + rank)
+    size = np.where(u[:, 0, :1] < settings.p, _sizes(u[:, 1:], settings), 1.0).astype(np.float32)
+    return {"start": (u[:, 0, 1:] * (1 - size)).astype(np.float32), "size": size}
 
 
-def _sizes(uniform, settings: Settings, rank: int) -> np.ndarray:
-    """Sides [batch, rank] of the first box drawn that lies in the image, of the last one if none does, then cut."""
-    u = uniform(TRIES, 1 + rank)
+def _sizes(u: np.ndarray, settings: Settings) -> np.ndarray:
+    """Sides [batch, rank] of the first box drawn that lies in the image, of the last one if none does, then cut.
+
+    u: uniform numbers [batch, TRIES, 1 + rank].
+    """
+    rank = u.shape[-1] - 1
     share = settings.share_low + u[..., :1] * (settings.share_high - settings.share_low)
     own = (2 * u[..., 1:] - 1) * math.log(settings.stretch)
     stretch = own[..., :1] * np.array([1.0, -1.0]) if rank == 2 else own - own.mean(axis=-1, keepdims=True)

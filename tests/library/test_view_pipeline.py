@@ -80,6 +80,20 @@ def test_boxes_are_distributed_as_torchvisions():
         assert stats.ks_2samp(of_box(size), of_box(expected)).pvalue > 0.01
 
 
+def test_where_a_box_lies_and_whether_there_is_one_do_not_depend_on_its_size():
+    settings = {"share_low": 0.2, "share_high": 0.5, "p": 0.5}
+    draws = Pipeline([("random_resized_crop", settings)], (9, 9, 1)).draw(1, 0, 0, keys_of(range(6000)))
+    start, size = (draws[f"0.random_resized_crop.{name}"].astype(np.float64) for name in ("start", "size"))
+    boxes = size[:, 0] * size[:, 1] < 0.99
+    assert 0.47 < boxes.mean() < 0.53
+    size, place = size[boxes], (start / (1 - size + (size == 1)))[boxes]
+    share, ratio = size.prod(axis=1), np.log(size[:, 0] / size[:, 1])
+    assert stats.kstest(share, stats.uniform(0.2, 0.3).cdf).pvalue > 0.01
+    for numbers in (*place.T, ratio):
+        assert abs(np.corrcoef(numbers, share)[0, 1]) < 0.06
+    assert all(abs(np.corrcoef(along, ratio)[0, 1]) < 0.06 for along in place.T)
+
+
 def test_a_blur_is_scipys_gaussian_away_from_the_border():
     images = images_of((24, 24, 1))
     sigma = np.array([0.5, 0.8, 1.0, 1.3, 1.5, 0.01], np.float32)
