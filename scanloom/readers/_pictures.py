@@ -1,6 +1,7 @@
 """An open picture as an array: upright, without transparency, palettes looked up, white bright."""
 
 import os
+import warnings
 import zlib
 from typing import BinaryIO
 
@@ -46,7 +47,8 @@ def is_whole(file: BinaryIO) -> bool:
     try:
         directory = TiffImagePlugin.ImageFileDirectory_v2(start if start[2:4] in (b"+\0", b"\0+") else start[:8])
         file.seek(directory.next)
-        directory.load(file)
+        with warnings.catch_warnings(action="ignore"):  # they quote what the file says
+            directory.load(file)
         parts = [
             offset + count
             for offsets, counts in TIFF_DATA
@@ -58,14 +60,17 @@ def is_whole(file: BinaryIO) -> bool:
     return bool(parts) and max(parts) <= size
 
 
-def loses_bits(picture: Image.Image, start: bytes) -> bool:
-    """Whether Pillow would cut the picture's values to 8 bits: colours, or grey with transparency, of 16.
+def png_loses_bits(file: BinaryIO) -> bool:
+    """Whether Pillow would cut a PNG's values to 8 bits: colours, or grey with transparency, of 16. Its place stays."""
+    place = file.tell()
+    file.seek(24)  # IHDR's depth and type of colour (PNG specification, 11.2.2)
+    depth, colour_type = file.read(2)
+    file.seek(place)
+    return depth == 16 and colour_type != 0
 
-    start: the file's first 26 bytes, where a PNG says depth and type of colour.
-    """
-    if picture.format == "PNG":
-        depth, colour_type = start[24:26]
-        return depth == 16 and colour_type != 0
+
+def tiff_loses_bits(picture: Image.Image) -> bool:
+    """The same of the page at which an open TIFF is."""
     depths = getattr(picture, "tag_v2", {}).get(TIFF_BITS, (8,))
     return max(depths) > 8 and picture.mode not in (*SIXTEEN_BITS, "I", "F")
 

@@ -21,9 +21,10 @@ from scanloom.readers._pictures import (
     CHANNELS,
     check_png,
     is_whole,
-    loses_bits,
     picture_unit,
     picture_values,
+    png_loses_bits,
+    tiff_loses_bits,
 )
 from scanloom.readers._scan import (
     Grouped,
@@ -91,15 +92,18 @@ def scan(
 def _header(path: str) -> tuple[str, tuple[dict, int] | None]:
     """(reason, (what the picture says about itself, number of its pages))."""
     try:
-        with open(path, "rb") as file:
-            start = file.read(26)
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
+        with (
+            open(path, "rb") as file,
+            warnings.catch_warnings(action="ignore"),
+            Image.open(file, formats=FORMATS) as picture,
+        ):
+            sixteen = picture.format == "PNG" and png_loses_bits(file)
             pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
             kinds = set()
             for page in range(pages):
                 picture.seek(page)
                 kind = picture.mode
-                if loses_bits(picture, start):
+                if sixteen or tiff_loses_bits(picture):
                     return "undecodable: colours of 16 bits", None
                 picture.load()
                 if kind == "F" and not np.isfinite(np.asarray(picture)).all():
@@ -107,8 +111,7 @@ def _header(path: str) -> tuple[str, tuple[dict, int] | None]:
                 upright = ImageOps.exif_transpose(picture)
                 kinds.add((kind, upright.height, upright.width))
             transfer = picture.format
-        if transfer == "PNG":
-            with open(path, "rb") as file:
+            if transfer == "PNG":
                 check_png(file)
     except (PermissionError, FileNotFoundError):
         return "unreadable", None

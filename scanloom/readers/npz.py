@@ -32,7 +32,7 @@ from scanloom.readers._scan import (
 from scanloom.readers._volume import Volume, fill_what_is_not_finite
 
 NOT_NPZ = "not an NPZ file"
-PIECE = 1 << 20  # bytes of an array that are looked at together, or one entry
+PIECE = 1 << 20  # bytes of an array that are looked at together
 LARGEST_IN_MEMORY = 1 << 28  # bytes of one array
 
 
@@ -144,16 +144,19 @@ def _checked_array(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...]
     with archive.open(name) as member:
         shape, dtype, fortran = _header_of(member)
         _axes(shape)
-        entry = max(1, math.prod(shape[1:]) * dtype.itemsize)
-        size, finite = 0, 0
-        while piece := member.read(max(1, PIECE // entry) * entry):
+        per_entry = min(max(1, math.prod(shape[1:])), 1 << 62)
+        size, finite, last = 0, 0, -1  # finite: entries with a number; the last of them
+        while piece := member.read(PIECE):
+            if dtype.kind == "f":
+                numbers = np.frombuffer(piece[: len(piece) // dtype.itemsize * dtype.itemsize], dtype)
+                found = np.unique((np.flatnonzero(np.isfinite(numbers)) + size // dtype.itemsize) // per_entry)
+                if len(found):
+                    finite += len(found) - int(found[0] == last)
+                    last = int(found[-1])
             size += len(piece)
-            if dtype.kind == "f" and len(piece) % entry == 0:
-                there = np.isfinite(np.frombuffer(piece, dtype)).reshape(len(piece) // entry, -1).any(axis=1)
-                finite += int(there.sum())
     if size != math.prod(shape) * dtype.itemsize:
         raise NotAnArray(f"{size} bytes for shape {shape} of {dtype}")
-    # In Fortran's order the pieces are not entries, but an array of nothing but NaN is found all the same.
+    # In Fortran's order neighbours are not of one entry, but an array of nothing but NaN is found all the same.
     if dtype.kind == "f" and size and (finite == 0 if fortran else finite < shape[0]):
         raise NotNumbers(f"entries of {name}")
     return shape, dtype
