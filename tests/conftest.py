@@ -6,6 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import scanloom  # noqa: F401  (before any test imports Keras: it says how TensorFlow computes)
+
 ROOT = Path(__file__).parents[1]
 
 # No test is a timed one: an example may take as long as a busy machine lets it.

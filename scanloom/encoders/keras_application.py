@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scanloom.encoders._layers import MOMENTUM, activation, ending, rank_of
+from scanloom.encoders._layers import MOMENTUM, activation, ending, every_nth, rank_of
 from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
 
@@ -74,7 +74,8 @@ def build(settings: Settings, image_shape: tuple[int, ...], seed: int):
             f"image shape {tuple(image_shape)}: {settings.name} needs edges of at least {needed}; choose another "
             "encoder, or larger images with the steps resize or crop_or_pad"
         ) from None
-    network = keras.models.clone_model(network, clone_function=_cloning())
+    clone, call = _cloning()
+    network = keras.models.clone_model(network, clone_function=clone, call_function=call)
     x = activation(network.output, "feature_map", "linear")
     return initialise(ending(network.inputs[0], x, rank, "keras_application"), seed)
 
@@ -96,8 +97,11 @@ def _scaled(images, name: str):
 
 
 def _cloning():
-    """Each layer as this library wants it, with a name of its own where Keras counts all that has been built."""
-    counts = Counter()
+    """(layer -> the layer as this library wants it, a call of such a layer): arguments of Keras' `clone_model`.
+
+    Layers get names of their own where Keras counts all that has been built.
+    """
+    counts, strides = Counter(), {}
 
     def clone(layer):
         config, kind = layer.get_config(), type(layer).__name__
@@ -109,9 +113,16 @@ def _cloning():
             return keras.layers.Activation("linear", name=config["name"])
         if kind == "BatchNormalization":
             config["momentum"] = MOMENTUM
+        if kind == "Conv2D" and layer.kernel_size == (1, 1) and layer.strides != (1, 1):
+            strides[config["name"]], config["strides"] = layer.strides, (1, 1)
         return type(layer).from_config(config)
 
-    return clone
+    def call(layer, *inputs, **settings):
+        if layer.name in strides:
+            inputs = [every_nth(*inputs, strides[layer.name], 2, f"{layer.name}_places")]
+        return layer(*inputs, **settings)
+
+    return clone, call
 
 
 def _snake_case(name: str) -> str:

@@ -134,6 +134,41 @@ def test_gradients_reach_every_weight(name, settings):
     assert not [v.path for v, g in zip(encoder.trainable_variables, gradients, strict=True) if g is None]
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with TensorFlow's tape")
+@pytest.mark.parametrize(("name", "settings", "shape"), EVERY)
+def test_gradients_are_those_of_double_precision(name, settings, shape):
+    """Compiled with XLA for that, which shares no code with the kernels that train (oneDNN's and Eigen's).
+
+    TensorFlow has no maximum of volumes in double precision: there single has to do.
+    """
+    import tensorflow as tf
+
+    single, policy = encoder_of(name, settings, shape), keras.config.dtype_policy()
+    precision = "float32" if any(isinstance(layer, keras.layers.MaxPooling3D) for layer in single.layers) else "float64"
+    keras.config.set_dtype_policy(precision)
+    try:
+        double = build(name, shape, 0, settings)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    found = []
+    for encoder, dtype, xla in ((single, "float32", False), (double, precision, True)):
+        variables = [variable.value for variable in encoder.trainable_variables]
+
+        @tf.function(jit_compile=xla)
+        def gradients(x, encoder=encoder, variables=variables):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                features = encoder(x, training=False)
+                total = tf.reduce_sum(features * tf.linspace(tf.cast(-1, x.dtype), 1, features.shape[-1]))
+            return tape.gradient(total, [x, *variables])
+
+        found.append([tf.convert_to_tensor(g).numpy() for g in gradients(tf.constant(images(shape), dtype))])
+    largest = max(np.linalg.norm(exact) for exact in found[1])
+    for path, ours, exact in zip(["images", *(v.path for v in single.trainable_variables)], *found, strict=True):
+        assert exact.dtype == precision
+        assert np.linalg.norm(ours - exact) <= 1e-3 * np.linalg.norm(exact) + 1e-6 * largest, path
+
+
 def test_weights_and_features_are_the_same_with_jax_alone(root, tmp_path):
     python = Path(os.environ.get("SCANLOOM_JAX_PYTHON", root / ".venv-jax" / "bin" / "python"))
     if not python.exists():
