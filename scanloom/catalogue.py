@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from scanloom import plugins, selection
+from scanloom.file_search import find_files
 from scanloom.identity import chunk_of, pseudonyms
 from scanloom.labels import match_rows
-from scanloom.readers._scan import SECONDARY_CAPTURE, Grouped, ScanResult, file_numbers, find_files
+from scanloom.readers._scan import SECONDARY_CAPTURE, Grouped, ScanResult, file_numbers
 
 TEXT, WHOLE, NUMBER, BOOLEAN = "str", "int64", "float64", "bool"
 

@@ -43,8 +43,7 @@ def kernels(model) -> list[tuple]:
         if isinstance(layer, keras.Model):
             found += kernels(layer)
         elif isinstance(layer, layers.MultiHeadAttention):
-            inner = (layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense)
-            found += [(dense.kernel, _fan_in(dense)) for dense in inner]
+            found += [(dense.kernel, _fan_in(dense)) for dense in _projections(layer)]
         elif isinstance(layer, layers.EinsumDense):
             found += [(layer.kernel, _fan_in(layer))] if len(layer.kernel.shape) > 1 else []
         elif isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
@@ -61,8 +60,7 @@ def _drawn_variables(layer) -> list:
     """The layer's variables that start at random, each with its distribution: (generator, shape) -> array."""
     layers = keras.layers
     if isinstance(layer, layers.MultiHeadAttention):
-        inner = (layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense)
-        return [pair for dense in inner for pair in _drawn_variables(dense)]
+        return [pair for dense in _projections(layer) for pair in _drawn_variables(dense)]
     if isinstance(layer, layers.Embedding):
         return [(layer.embeddings, lambda generator, shape: generator.standard_normal(shape) * EMBEDDING_STD)]
     if isinstance(layer, layers.EinsumDense):
@@ -77,6 +75,11 @@ def _drawn_variables(layer) -> list:
         return [(kernel, _uniform(kernel.shape[0]))]
     tiles = math.prod(layer.kernel_size) > 1 and tuple(layer.strides) == tuple(layer.kernel_size)
     return [(kernel, _uniform(math.prod(kernel.shape[:-1])) if tiles and not _transposed(layer) else _normal(layer))]
+
+
+def _projections(attention) -> tuple:
+    """The four layers inside an attention layer that hold its kernels."""
+    return attention.query_dense, attention.key_dense, attention.value_dense, attention.output_dense
 
 
 def _normal(layer):

@@ -21,7 +21,8 @@ from scanloom import plugins, selection
 from scanloom.catalogue import COLUMNS, SERIES_COLUMNS, Catalogue, build_catalogue
 from scanloom.commands._words import files_in_words
 from scanloom.identity import study_salt
-from scanloom.readers._signatures import reader_of
+from scanloom.readers._scan import START
+from scanloom.readers._stored_volume import Refused, first_bytes
 
 SHOWN = [
     "series_id",
@@ -175,10 +176,17 @@ def _print_books(books: dict) -> None:
 def _print_other_readers(catalogue: Catalogue, arguments: argparse.Namespace) -> None:
     """Which readers the files are for that this one did not know; one dataset file has one reader."""
     strange = catalogue.files.loc[catalogue.files.reason.str.startswith("not a"), "path"]
-    found = Counter(reader_of(arguments.folder / path) for path in strange)
+    others = [name for name in plugins.names("readers") if name != arguments.reader] if len(strange) else []
+    tests = {name: getattr(plugins.load("readers", name), "recognises", None) for name in others}
+    found = Counter()
+    for path in strange:
+        try:
+            start, _ = first_bytes(arguments.folder / path, START)
+        except (OSError, Refused):
+            continue
+        found.update(name for name, recognises in tests.items() if recognises is not None and recognises(start))
     for name, count in found.most_common():
-        if name not in (None, arguments.reader):
-            print(f"for --reader {name}: {files_in_words(count)} of the excluded ones")
+        print(f"for --reader {name}: {files_in_words(count)} of the excluded ones")
 
 
 def _print_columns() -> None:

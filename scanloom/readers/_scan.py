@@ -3,6 +3,7 @@
 A reader plug-in has `Settings` and three functions:
 `scan(root, settings, *, modality=None, declared=frozenset(), workers=1, unpack_to=None) -> ScanResult`,
 `group_series(scan, settings) -> Grouped`, `read_series(root, rows, settings) -> Volume`.
+It may have `recognises(start) -> bool`: whether a file that starts with these `START` bytes is of its format.
 """
 
 import multiprocessing
@@ -19,10 +20,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scanloom.file_search import find_files
 from scanloom.readers import _archive_members
 
 DECLARED = "not an image (declared)"
 NOT_UTF8 = "file name is not UTF-8"
+START = 352  # bytes that tell a format: a NIfTI-1 header and what follows it
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # storage classes; multi-frame kinds are .7.1 to .7.4 (PS3.4 B.5)
 BATCH = 64  # files per parcel of work: a header costs a millisecond, handing a parcel over about as much
 
@@ -146,40 +149,6 @@ def located(rows: pd.DataFrame) -> pd.DataFrame:
     if "place" not in rows or not (rows.place != "").any():
         return rows
     return rows.assign(path=rows.path.where(rows.place == "", rows.place.map(os.path.abspath)), place="")
-
-
-def find_files(root: Path) -> list[str]:
-    """Relative paths of all regular files below the root, sorted; links are followed, each folder once.
-
-    Raises FileNotFoundError without a root, PermissionError where a folder cannot be listed: files would be lost.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}: check the dataset's source settings")
-    found, seen, folders, links, closed = [], set(), [(str(root), "")], [], 0
-    while folders or links:
-        # Folders that are reached through links come last, so that the real path of a file is its name.
-        folder, below = folders.pop() if folders else links.pop(0)
-        state = os.stat(folder)
-        if (state.st_dev, state.st_ino) in seen:
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        (links if entry.is_symlink() else folders).append((entry.path, f"{below}{entry.name}/"))
-                    elif entry.is_file():
-                        found.append(below + entry.name)
-        except PermissionError:
-            closed += 1
-        if not folders:
-            links.sort()
-    if closed:
-        raise PermissionError(
-            f"{closed} of {len(seen)} folders below the dataset's root cannot be listed by this user, and what is in"
-            " them would be lost silently: ask for read permission (`find ROOT -type d ! -executable` shows them)"
-        )
-    return sorted(found)
 
 
 def is_declared(path: str, declared: Iterable[str]) -> bool:

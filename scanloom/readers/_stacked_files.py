@@ -14,6 +14,7 @@ from scanloom.readers._volume import Volume
 NO_CHANNEL = "not a channel of a stacked series"
 MISSING = "channel is missing"
 DIFFERENT = "channels of different geometry"
+COLOURED = "a stacked channel has channels of its own"
 _HERE = "\0"
 
 
@@ -60,6 +61,8 @@ def _fault(channels: list, missing: list[str]) -> str:
     lead, *others = channels
     if any(channel.shape[0] > 1 for channel in channels):
         return "several volumes in one file"
+    if any(channel.shape[4] > 1 for channel in channels):
+        return COLOURED
     alike = all(channel.shape == lead.shape and _same_place(channel, lead) for channel in others)
     return "" if alike else DIFFERENT
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from scanloom.readers._scan import (
     Grouped,
@@ -50,6 +50,13 @@ class Settings(BaseModel):
     stacked: list[str] = Field(
         [], description="ends of the names of files that are channels of one series, in their order: [_t1, _flair]"
     )
+
+    @field_validator("stacked")
+    @classmethod
+    def _two_different_ends(cls, ends: list[str]) -> list[str]:
+        if ends and (len(set(ends)) < max(2, len(ends)) or "" in ends):
+            raise ValueError(f"expected two or more different ends of file names, not {ends}")
+        return ends
 
 
 class Refused(Exception):
@@ -201,17 +208,17 @@ def scan_volumes(
     )
     reasons = {path: reason for path, (reason, _) in read.results.items()}
     usable = {path: stored for path, (_, stored) in read.results.items() if stored is not None}
-    parts, beside = [], {}
+    headers, beside = usable, {}
     if settings.stacked:
         usable, unfit, beside = stacked(usable, settings.stacked)
         reasons |= unfit
     known = {read.place(root, path).resolve(): path for path, reason in reasons.items() if reason == foreign}
-    for path, stored in usable.items():
-        parts.append(_rows(path, stored, modality or "", settings))
+    for path, stored in headers.items():
         data = known.get(stored.data.resolve())
         if data is not None:
-            beside[data] = path
+            beside[data] = beside.get(path, path)
             reasons[data] = reasons[path]
+    parts = [_rows(path, stored, modality or "", settings) for path, stored in usable.items()]
     return ScanResult(file_frame(reasons), images_alike(parts), places=read.places, beside=beside)
 
 

@@ -92,6 +92,11 @@ def scan(
     return ScanResult(files, images, places=read.places)
 
 
+def recognises(start: bytes) -> bool:
+    """True for the first bytes of a DICOM file with a preamble (PS3.10 7.1)."""
+    return start[128:132] == b"DICM"
+
+
 def _exclude(files: pd.DataFrame, paths: pd.Series, reason: str) -> None:
     """Give the reason to those of the paths that have none."""
     if not len(paths):

@@ -139,9 +139,14 @@ def _unidentified(path: str) -> str:
     """What is wrong with a file that Pillow does not know: no picture, cut off, or of a kind that it cannot read."""
     with open(path, "rb") as file:
         start = file.read(8)
-        if not start.startswith(SIGNATURES):
+        if not recognises(start):
             return NOT_A_PICTURE
         return "undecodable" if is_whole(file) else "truncated"
+
+
+def recognises(start: bytes) -> bool:
+    """True for the first bytes of a PNG, JPEG or TIFF file."""
+    return start.startswith(SIGNATURES)
 
 
 def group_series(scan: ScanResult, settings: Settings) -> Grouped:

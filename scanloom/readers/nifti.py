@@ -64,6 +64,11 @@ def scan(
     )
 
 
+def recognises(start: bytes) -> bool:
+    """True for the first 348 bytes of a NIfTI header."""
+    return _kind(start) is not None
+
+
 def group_series(scan: ScanResult, settings: Settings) -> Grouped:
     """Each volume is a series."""
     return group_volumes(scan, settings)
@@ -79,7 +84,7 @@ def _header(path: str | Path) -> Stored:
     """What the file says. Raises Refused."""
     path = Path(path)
     start, packing = _start(path)
-    kind = next((kind for place, magic, kind in KINDS if start[place] == magic), None)
+    kind = _kind(start)
     if kind is None:
         raise Refused(NOT_NIFTI)
     single = kind in (Nifti1Header, Nifti2Header)
@@ -116,6 +121,10 @@ def _header(path: str | Path) -> Stored:
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
     )
+
+
+def _kind(start: bytes) -> type[Nifti1Header] | None:
+    return next((kind for place, magic, kind in KINDS if start[place] == magic), None)
 
 
 def _start(path: Path) -> tuple[bytes, str]:

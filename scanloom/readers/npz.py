@@ -32,6 +32,7 @@ from scanloom.readers._scan import (
 from scanloom.readers._volume import Volume, fill_what_is_not_finite
 
 NOT_NPZ = "not an NPZ file"
+ZIP = b"PK\x03\x04"
 PIECE = 1 << 20  # bytes of an array that are looked at together
 LARGEST_IN_MEMORY = 1 << 28  # bytes of one array
 
@@ -96,6 +97,11 @@ def scan(
     )
 
 
+def recognises(start: bytes) -> bool:
+    """True for the first bytes of a ZIP archive whose first member is an array."""
+    return start.startswith(ZIP) and b".npy" in start
+
+
 def _arrays(path: str, settings: Settings) -> tuple[str, dict | None]:
     """(reason, {split: (shape, dtype of the images, labels or None)}).
 
@@ -105,7 +111,7 @@ def _arrays(path: str, settings: Settings) -> tuple[str, dict | None]:
         return "unreadable", None
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as file:
-            return ("truncated" if file.read(4) == b"PK\x03\x04" else NOT_NPZ), None
+            return ("truncated" if file.read(len(ZIP)) == ZIP else NOT_NPZ), None
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())

@@ -10,6 +10,7 @@ Formats: MetaIO reference (itk.org/Wiki/MetaIO/Documentation), NRRD definition (
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,16 +97,24 @@ def read_series(root: Path, rows: pd.DataFrame, settings: Settings) -> Volume:
     return read_files_of(_header, root, rows, settings)
 
 
+def recognises(start: bytes) -> bool:
+    """True for the first bytes of a MetaImage or NRRD header."""
+    return _parser(start) is not None
+
+
+def _parser(start: bytes) -> Callable[[Path, bytes], Stored] | None:
+    if start.startswith(b"NRRD000"):
+        return _nrrd
+    return _metaimage if re.match(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=", start) else None
+
+
 def _header(path: str | Path) -> Stored:
     """What the file says. Raises Refused."""
     path = Path(path)
     with open(path, "rb") as file:
         start = file.read(2048)
-        if start.startswith(b"NRRD000"):
-            parse = _nrrd
-        elif re.match(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=", start):
-            parse = _metaimage
-        else:
+        parse = _parser(start)
+        if parse is None:
             raise Refused(FOREIGN)
         start += file.read(LONGEST_HEADER)
     try:

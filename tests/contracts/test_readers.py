@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from scanloom import plugins
-from scanloom.readers._scan import IMAGE_COLUMNS, KINDS
+from scanloom.readers._scan import IMAGE_COLUMNS, KINDS, START
 
 READERS = plugins.names("readers")
 # Settings of readers that have no defaults for all of them.
@@ -91,3 +91,10 @@ def test_a_series_that_cannot_be_read_is_an_error_without_its_name(reader, folde
         module.read_series(folder, rows, settings)
     assert "quince" not in str(error.value)
     assert error.value.__suppress_context__
+
+
+def test_no_reader_takes_unknown_files_for_its_own(reader, folder):
+    recognises = getattr(reader[1], "recognises", None)
+    if recognises is None:
+        pytest.skip("its files have nothing to be told by")
+    assert not any(recognises(path.read_bytes()[:START]) for path in folder.rglob("*") if path.is_file())

@@ -10,6 +10,7 @@ import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scanloom import plugins
 from scanloom.readers import nifti
 from scanloom.readers._scan import ReadError
 from scanloom.readers.nifti import Settings
@@ -241,9 +242,20 @@ def test_what_cannot_be_stacked_has_its_reason(tmp_path):
     save(tmp_path / "other_t2.nii", CELLS)
     save(tmp_path / "moved_t1.nii", CELLS)
     save(tmp_path / "moved_t1ce.nii", CELLS, affine=OBLIQUE @ np.diag([2.0, 1, 1, 1]))
+    colours = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for part in ("t1", "t1ce"):
+        nibabel.save(nibabel.Nifti1Image(colours, OBLIQUE), tmp_path / f"rgb_{part}.nii")
     assert reasons(tmp_path, **STACKED) == {
+        "rgb_t1.nii": "a stacked channel has channels of its own",
+        "rgb_t1ce.nii": "a stacked channel has channels of its own",
         "alone_t1.nii": "channel is missing: _t1ce",
         "moved_t1.nii": "channels of different geometry",
         "moved_t1ce.nii": "channels of different geometry",
         "other_t2.nii": "not a channel of a stacked series",
     }
+
+
+@pytest.mark.parametrize("ends", [["_t1"], ["_t1", "_t1"], ["_t1", ""]])
+def test_ends_of_names_that_tell_no_channels_apart_are_an_error(ends):
+    with pytest.raises(plugins.BadSettings, match="two or more different ends"):
+        plugins.settings("readers", "nifti", {"stacked": ends})

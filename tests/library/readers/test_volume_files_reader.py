@@ -136,3 +136,17 @@ def test_text_numbers_and_other_files_have_their_reason(tmp_path):
         "huge.nrrd": "truncated",
         "notes.txt": "not a MetaImage or NRRD file",
     }
+
+
+WHOLE = ("t1.mhd", "t1.raw", "t2.mhd", "t2.raw")
+
+
+def test_the_data_file_of_every_stacked_channel_shares_its_verdict(tmp_path):
+    for case, ends in (("a", ("t1", "t2")), ("b", ("t1",))):
+        for end in ends:
+            SimpleITK.WriteImage(picture(), str(tmp_path / f"{case}_{end}.mhd"))
+    scan = volume_files.scan(tmp_path, volume_files.Settings(stacked=["_t1", "_t2"]))
+    found = scan.files.set_index("path").reason.to_dict()
+    assert {path for path, reason in found.items() if not reason} == {f"a_{file}" for file in WHOLE}
+    assert found["b_t1.mhd"] == found["b_t1.raw"] == "channel is missing: _t2"
+    assert {scan.beside[path] for path in ("a_t1.raw", "a_t2.raw", "a_t2.mhd")} == {"a_t1.mhd"}

@@ -1,0 +1,38 @@
+"""All files of a folder, whatever they are."""
+
+import os
+from pathlib import Path
+
+
+def find_files(root: Path) -> list[str]:
+    """Relative paths of all regular files below the root, sorted; links are followed, each folder once.
+
+    Raises FileNotFoundError without a root, PermissionError where a folder cannot be listed: files would be lost.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}: check the dataset's source settings")
+    found, seen, folders, links, closed = [], set(), [(str(root), "")], [], 0
+    while folders or links:
+        # Folders that are reached through links come last, so that the real path of a file is its name.
+        folder, below = folders.pop() if folders else links.pop(0)
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in seen:
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        (links if entry.is_symlink() else folders).append((entry.path, f"{below}{entry.name}/"))
+                    elif entry.is_file():
+                        found.append(below + entry.name)
+        except PermissionError:
+            closed += 1
+        if not folders:
+            links.sort()
+    if closed:
+        raise PermissionError(
+            f"{closed} of {len(seen)} folders below the dataset's root cannot be listed by this user, and what is in"
+            " them would be lost silently: ask for read permission (`find ROOT -type d ! -executable` shows them)"
+        )
+    return sorted(found)
