@@ -85,5 +85,5 @@ def _recurrent(code, rows: int, seed: int):
         return values
 
     kernels = {"kernel_initializer": drawn("kernel"), "recurrent_initializer": drawn("recurrent")}
-    context = keras.layers.GRU(size, name="context", **kernels)(sequences)
+    context = keras.layers.GRU(size, name="context", seed=0, **kernels)(sequences)  # of dropout, which it has not
     return keras.ops.reshape(context, (-1, *shape, size))

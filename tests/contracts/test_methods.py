@@ -21,7 +21,10 @@ from scanloom.training import train_steps
 METHODS = plugins.names("methods")
 TRAINING = [name for name in METHODS if plugins.load("methods", name).TRAINS]
 RANKS = {name: getattr(plugins.load("methods", name), "RANKS", (2, 3)) for name in METHODS}
-each_trained = pytest.mark.parametrize(("name", "rank"), [(name, rank) for name in TRAINING for rank in RANKS[name]])
+each_trained = pytest.mark.parametrize(
+    ("name", "rank"),
+    [(name, rank) for name in TRAINING for rank in RANKS[name]] + [(case, 2) for case in trials.VARIANTS],
+)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -27,6 +27,25 @@ from scanloom.view_pipeline import Pipeline
 SHAPES = {2: (16, 16, 1), 3: (8, 8, 8, 1)}
 NEEDED = {"supervised": {"label": "kind"}, "beta_tc_vae": {"dataset_size": 48}}
 """Settings without which a method cannot be built."""
+VARIANTS = {
+    "cpc, binary": ("cpc", {"loss": "binary", "context": "gru"}),
+    "exemplar, hardest": ("exemplar", {"negatives": "hardest"}),
+    "exemplar, random": ("exemplar", {"negatives": "random"}),
+    "masked_autoencoder, normalised": ("masked_autoencoder", {"normalise": True}),
+    "restoration, skips": ("restoration", {"skips": True}),
+    "rotation, several": ("rotation", {"turns_per_image": 2, "use_views": False}),
+    "vae, laplace": ("vae", {"likelihood": "laplace", "latent_from": "feature_map"}),
+    "vae, fitted": ("vae", {"likelihood": "gaussian", "scale": "fitted"}),
+    "beta_vae, B": ("beta_vae", {"form": "B"}),
+    "beta_tc_vae, weighted": ("beta_tc_vae", {"estimate": "weighted"}),
+    "gan, regressor and window": (
+        "gan",
+        {"regressor": "attached", "reconstruction_weight": 1.0, "window": (0.25, 0.75), "window_in": "unit"},
+    ),
+    "wgan_gp, independent": ("wgan_gp", {"regressor": "independent", "networks": "residual", "critic_steps": 2}),
+    "wgan_gp, encoder": ("wgan_gp", {"regressor": "encoder", "prior": "power", "alpha": -1.0, "clip": 1000.0}),
+}
+"""Case -> (method, settings): what else a method can be, where that is other code."""
 SMALL = {"projector": (32, 16), "decoder_width": 4, "network_width": 4}
 """Settings that make a step cheap, for every method that has a field of that name."""
 VIEWS = [("random_resized_crop", {"share_low": 0.6}), ("flip", {})]
@@ -186,10 +205,12 @@ def _repeated(model, start, player, batch) -> list[float]:
     return [float(player.train_on_batch(batch, return_dict=True)["loss"]) for _ in range(REPEATS)]
 
 
-def _parts(name: str, rank: int):
+def _parts(case: str, rank: int):
+    name, chosen = VARIANTS.get(case, (case, {}))
     module = plugins.load("methods", name)
     small = {field: value for field, value in SMALL.items() if field in module.Settings.model_fields}
-    return module, plugins.settings("methods", name, small | NEEDED.get(name, {})), Pipeline(VIEWS, SHAPES[rank])
+    settings = plugins.settings("methods", name, small | NEEDED.get(name, {}) | chosen)
+    return module, settings, Pipeline(VIEWS, SHAPES[rank])
 
 
 def _encoder(shape: tuple[int, ...], seed: int):

@@ -29,7 +29,7 @@ TRAINING = [
     for name, module in METHODS.items()
     for rank in getattr(module, "RANKS", (2, 3))
     if module.TRAINS
-]
+] + [pytest.param(case, 2) for case in method_trials.VARIANTS]
 
 
 @pytest.fixture(scope="module")
