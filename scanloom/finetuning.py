@@ -31,6 +31,7 @@ from scanloom.downstream import (
     selection_score,
 )
 from scanloom.embeddings import apply_in_batches, inference
+from scanloom.fused_normalisation import fuse_normalisations
 from scanloom.heads import classifier, head_of, softmax
 from scanloom.intensity import to_unit
 from scanloom.labelled_batches import DRAW, labelled_batches
@@ -160,6 +161,8 @@ def phase_of(network, views, settings: Finetuned, jit_compile: bool, frozen: boo
     phase = Phase()
     optimizer = optimizer_of(phase, adamw, adamw.Settings(), settings.weight_decay, clip_norm=LARGEST_GRADIENT_NORM)
     phase.compile(optimizer=optimizer, jit_compile=jit_compile)
+    if not jit_compile:
+        fuse_normalisations(phase)
     return phase
 
 

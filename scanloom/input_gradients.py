@@ -6,6 +6,7 @@ Keras has no such function, so this is the one place that asks which backend run
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from scanloom.fused_normalisation import unfused
 from scanloom.lazy import keras
 
 
@@ -20,7 +21,7 @@ def gradient_of_inputs(function: Callable, inputs):
     if backend == "tensorflow":
         import tensorflow as tf
 
-        with _exact_moments(tf), tf.GradientTape() as tape:
+        with unfused(), _exact_moments(tf), tf.GradientTape() as tape:
             tape.watch(inputs)
             total = keras.ops.sum(function(inputs))
         return tape.gradient(total, inputs)

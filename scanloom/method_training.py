@@ -13,6 +13,7 @@ import pandas as pd
 
 from scanloom import plugins
 from scanloom.budget import Budget
+from scanloom.fused_normalisation import fuse_normalisations
 from scanloom.lazy import keras
 from scanloom.method_batches import batches
 from scanloom.optimizers import begin_averages, optimizer_of, players_of
@@ -132,6 +133,8 @@ class MethodTraining:
             model = self.plugin.build(network, self.settings, self.pipeline, self.seed, classes)
         for player in players_of(model):
             player.compile(optimizer=_optimizer(player, budget), jit_compile=jit_compile)
+            if not jit_compile:
+                fuse_normalisations(player)
         if budget.ema_momentum is not None:
             begin_averages(model)
         return model
