@@ -13,8 +13,9 @@ SHAPES = [(20, 5), (4, 6, 3), (3, 6, 4, 3), (2, 4, 3, 5, 2)]
 def network(shape, **settings):
     """A convolution of one place and a normalisation, with statistics and scales that are not those of the start."""
     inputs = keras.Input(shape[1:])
-    kernel = keras.layers.Dense(shape[-1], use_bias=False, kernel_initializer=keras.initializers.RandomNormal(seed=1))(inputs)
-    model = keras.Model(inputs, keras.layers.BatchNormalization(name="norm", momentum=0.7, **settings)(kernel))
+    start = keras.initializers.RandomNormal(seed=1)
+    mixed = keras.layers.Dense(shape[-1], use_bias=False, kernel_initializer=start)(inputs)
+    model = keras.Model(inputs, keras.layers.BatchNormalization(name="norm", momentum=0.7, **settings)(mixed))
     for variable in model.get_layer("norm").variables:
         variable.assign(np.random.default_rng(len(variable.path)).uniform(0.5, 2.0, variable.shape))
     return model
