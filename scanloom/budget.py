@@ -23,6 +23,12 @@ RISING = (
 """Columns that are better higher, beside kNN and probes."""
 BY_LABEL = ("knn_", "probe_")
 
+MONITOR_SHARE = 0.04
+IMAGES_SHARE = 0.6
+"""Of what monitors look at, images as they are; the rest is views."""
+IMAGES, VIEW_IMAGES = (32, 512), (8, 48)
+"""Fewest and most."""
+
 
 def falls(metric: str) -> bool:
     """Whether a column of the history is better lower. Raises ValueError for columns of which nobody knows."""
@@ -48,8 +54,14 @@ Metric = Annotated[str, AfterValidator(_judging)]
 class Monitors(Strict):
     """What is looked at in inference mode at every interval."""
 
-    images: int = Field(512, ge=16, description="training images whose features are looked at")
-    view_images: int = Field(48, ge=4, description="of these, images of which several views are compared")
+    images: int | None = Field(
+        None,
+        ge=16,
+        description="training images whose features are looked at; null: 512, fewer where small batches make that dear",
+    )
+    view_images: int | None = Field(
+        None, ge=4, description="of these, images of which several views are compared; null: 48, or fewer"
+    )
     views: int = Field(4, ge=2, description="views of each of them")
     labels: list[str] | None = Field(
         None,
@@ -58,6 +70,16 @@ class Monitors(Strict):
     )
     neighbours: int = Field(20, ge=1, description="of kNN")
     stop_on_collapse: bool = Field(True, description="end a training whose features stay collapsed")
+
+    def amounts(self, trained: int) -> tuple[int, int]:
+        """(images, view_images); trained: images that an interval trains on, every view one.
+
+        To look costs a forward pass, a third of what training costs. Of their own accord monitors take MONITOR_SHARE
+        of the time, but at least the numbers below which they say nothing.
+        """
+        passes = MONITOR_SHARE * 3 * trained
+        images = self.images or _between(*IMAGES, IMAGES_SHARE * passes)
+        return images, self.view_images or _between(*VIEW_IMAGES, (1 - IMAGES_SHARE) * passes / self.views)
 
 
 class EarlyStopping(Strict):
@@ -147,11 +169,20 @@ class Budget(Strict):
             raise ValueError(f"profile: update {last} is beyond the training's end ({self.updates} updates)")
         return self
 
+    def monitors_of(self, branches: int) -> Monitors:
+        """The monitors with their amounts, for a method that trains on so many views of each image."""
+        images, view_images = self.monitors.amounts(self.interval * self.batch * max(branches, 1))
+        return self.monitors.model_copy(update={"images": images, "view_images": view_images})
+
     @property
     def chooses_by_labels(self) -> bool:
         """Whether labels of training images decide which encoder is saved: then the method is no label saver."""
         ends = [rule.metric for rule in (self.early_stopping, self.stop_at) if rule is not None]
         return any(name.startswith(BY_LABEL) for name in [*ends, *([self.best_by] if self.keep == "best" else [])])
+
+
+def _between(least: int, most: int, wished: float) -> int:
+    return max(least, min(most, int(wished)))
 
 
 def overridden(common: dict, own: dict) -> dict:

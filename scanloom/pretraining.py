@@ -21,7 +21,7 @@ from scanloom.method_training import MethodTraining
 from scanloom.model_files import save_model
 from scanloom.optimizers import averages_of, copied
 from scanloom.schedules import learning_rates
-from scanloom.stopping import stop_rule
+from scanloom.stopping import slow_to_judge, stop_rule
 from scanloom.training import train_steps
 from scanloom.updates import seconds_without_input
 from scanloom.watch import Watch, projection_of
@@ -72,7 +72,8 @@ def pretrain(
         seed=seed,
     )
     plugin, rows, image_shape = training.plugin, training.rows, training.image_shape
-    watch = Watch(shards, rows, training.keys, training.pipeline, budget.monitors, budget.batch, seed)
+    monitors = budget.monitors_of(plugin.BRANCHES)
+    watch = Watch(shards, rows, training.keys, training.pipeline, monitors, budget.batch, seed)
     about = {"jit": {"jit_compile": None, "graph_s": None, "xla_s": None}, "stopped": None, "kept_update": None}
     training.settle(np.concatenate(watch.images))
     sheets = None
@@ -89,6 +90,8 @@ def pretrain(
         if budget.synthetic_updates:
             seconds = seconds_without_input(model, batch_at(0), budget.synthetic_updates, budget.accumulate)
             about["images_per_s_without_input"] = budget.batch / seconds
+        if advice := slow_to_judge(budget, len(rows)):
+            print(advice)
         kept = {"weight": trained}
         if hasattr(plugin, "showing"):
             showing = plugin.showing(training.settings, model)

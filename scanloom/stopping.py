@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from scanloom.budget import Budget, EarlyStopping, Threshold, better
-from scanloom.collapse import lasting_collapse, settled_after
+from scanloom.collapse import INTERVALS, lasting_collapse, settled_after
 
 
 def stop_rule(budget: Budget, decorrelates: bool = False) -> Callable[[list[dict]], str | None]:
@@ -25,6 +25,18 @@ def stop_rule(budget: Budget, decorrelates: bool = False) -> Callable[[list[dict
         return found
 
     return reason
+
+
+def slow_to_judge(budget: Budget, images: int) -> str | None:
+    """What to say where the rule for collapse, which wants three rows in a row, needs more than three epochs."""
+    epoch = images / budget.batch
+    if not budget.monitors.stop_on_collapse or budget.interval <= epoch:
+        return None
+    return (
+        f"monitors look once in {budget.interval / epoch:.2g} epochs, so a collapse is stopped after "
+        f"{INTERVALS * budget.interval / epoch:.2g} at the earliest; interval: {max(1, int(epoch))} would do it in "
+        f"{INTERVALS}"
+    )
 
 
 def _reached(rows: list[dict], threshold: Threshold) -> str | None:

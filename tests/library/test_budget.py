@@ -61,6 +61,19 @@ def test_an_override_of_a_table_changes_the_keys_it_names(values):
     assert (monitors.images, monitors.stop_on_collapse) == (128, False)
 
 
+@pytest.mark.parametrize(
+    ("batch", "interval", "branches", "expected"),
+    # 4 % of 3 passes per trained view: 50 x 128 x 2 views allow 1536 passes, 50 x 32 x 2 384, of which 0.6 images.
+    [(128, 50, 2, (512, 48)), (32, 50, 2, (230, 38)), (4, 50, 2, (32, 8)), (32, 50, 0, (115, 19))],
+)
+def test_monitors_look_at_fewer_images_where_batches_are_small(batch, interval, branches, expected):
+    budget = Budget(batch=batch, interval=interval, updates=1000)
+    found = budget.monitors_of(branches)
+    assert (found.images, found.view_images) == expected
+    chosen = Budget(batch=batch, interval=interval, updates=1000, monitors={"images": 300, "view_images": 5})
+    assert chosen.monitors_of(branches).model_dump() == chosen.monitors.model_dump()
+
+
 def test_a_method_whose_encoder_labels_choose_is_a_reference(values):
     by_labels = {"barlow_twins": {"early_stopping": {"metric": "knn_level"}}}
     assert planning.methods_with_labels(study_from(with_(values, overrides=by_labels))) == [

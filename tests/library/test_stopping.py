@@ -5,7 +5,7 @@ import math
 import pytest
 
 from scanloom.budget import Budget
-from scanloom.stopping import stop_rule
+from scanloom.stopping import slow_to_judge, stop_rule
 
 
 def rows(**columns) -> list[dict]:
@@ -55,3 +55,12 @@ def test_what_is_not_a_number_is_never_better():
 def test_an_unknown_column_is_named_with_those_there_are():
     with pytest.raises(ValueError, match=r"no column 'knn_other'. Known: .*knn_level, loss, rankme"):
         why(rows(knn_level=[0.5]), stop_at={"metric": "knn_other", "value": 1.0})
+
+
+def test_intervals_longer_than_an_epoch_are_told_with_the_number_that_fits():
+    budget = Budget(updates=1000, batch=8, interval=50)
+    assert slow_to_judge(budget, 400) is None
+    advice = slow_to_judge(budget, 80)
+    assert "once in 5 epochs" in advice
+    assert "stopped after 15 at the earliest; interval: 10 would do it in 3" in advice
+    assert slow_to_judge(Budget(updates=1000, batch=8, monitors={"stop_on_collapse": False}), 80) is None
