@@ -21,7 +21,15 @@ VIEWS = [
     ("cutout", {}),
 ]
 SETTINGS = {"barlow_twins": {"projector": [16, 16]}, "supervised": {"label": "level"}, "from_scratch": {}}
-BUDGET = Budget(updates=24, batch=16, learning_rate=1e-3, warmup_updates=4, weight_decay=1e-4, interval=4)
+BUDGET = Budget(
+    updates=24,
+    batch=16,
+    learning_rate=1e-3,
+    warmup_updates=4,
+    weight_decay=1e-4,
+    interval=4,
+    monitors={"images": 48, "view_images": 48},  # of so few updates they would look at too few for kNN
+)
 
 
 class TinyCorpus:
