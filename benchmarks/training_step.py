@@ -264,7 +264,8 @@ def monitor_row(name: str, work: Work, folder: Path, interval: int) -> dict:
     from scanloom.pretraining import pretrain
 
     shards = shards_in_memory(max(4 * work.batch, MOST_WATCHED), work.shape)
-    usual = budget_of(work).monitors_of(branches=2)
+    images, view_images = budget_of(work).looked_at(branches=2)
+    usual = {"images": images, "view_images": view_images}
     pretrain(
         shards,
         set(shards.table["patient_id"]),

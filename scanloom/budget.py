@@ -3,6 +3,7 @@
 They stand apart from `config.py`: a new key elsewhere in the study is no change of the code that trainings run on.
 """
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -26,7 +27,8 @@ BY_LABEL = ("knn_", "probe_")
 MONITOR_SHARE = 0.04
 IMAGES_SHARE = 0.6
 """Of what monitors look at, images as they are; the rest is views."""
-IMAGES, VIEW_IMAGES = (32, 512), (8, 48)
+MOST_IMAGES = 512
+IMAGES, VIEW_IMAGES = (32, MOST_IMAGES), (8, 48)
 """Fewest and most."""
 
 
@@ -70,16 +72,6 @@ class Monitors(Strict):
     )
     neighbours: int = Field(20, ge=1, description="of kNN")
     stop_on_collapse: bool = Field(True, description="end a training whose features stay collapsed")
-
-    def amounts(self, trained: int) -> tuple[int, int]:
-        """(images, view_images); trained: images that an interval trains on, every view one.
-
-        To look costs a forward pass, a third of what training costs. Of their own accord monitors take MONITOR_SHARE
-        of the time, but at least the numbers below which they say nothing.
-        """
-        passes = MONITOR_SHARE * 3 * trained
-        images = self.images or _between(*IMAGES, IMAGES_SHARE * passes)
-        return images, self.view_images or _between(*VIEW_IMAGES, (1 - IMAGES_SHARE) * passes / self.views)
 
 
 class EarlyStopping(Strict):
@@ -169,10 +161,19 @@ class Budget(Strict):
             raise ValueError(f"profile: update {last} is beyond the training's end ({self.updates} updates)")
         return self
 
-    def monitors_of(self, branches: int) -> Monitors:
-        """The monitors with their amounts, for a method that trains on so many views of each image."""
-        images, view_images = self.monitors.amounts(self.interval * self.batch * max(branches, 1))
-        return self.monitors.model_copy(update={"images": images, "view_images": view_images})
+    def looked_at(self, branches: int) -> tuple[int, int]:
+        """(images, images of which views are compared) at every interval, for a method with so many views per update.
+
+        To look costs a forward pass, a third of what training costs. Of their own accord monitors take MONITOR_SHARE
+        of the time, but look at the fewest that say something, and at all where they look once (branches 0) or labels
+        decide.
+        """
+        passes = MONITOR_SHARE * 3 * self.interval * self.batch * branches
+        if branches == 0 or self.chooses_by_labels:
+            passes = math.inf
+        images = self.monitors.images or _between(*IMAGES, IMAGES_SHARE * passes)
+        views = (1 - IMAGES_SHARE) * passes / self.monitors.views
+        return images, self.monitors.view_images or _between(*VIEW_IMAGES, views)
 
     @property
     def chooses_by_labels(self) -> bool:
@@ -182,7 +183,7 @@ class Budget(Strict):
 
 
 def _between(least: int, most: int, wished: float) -> int:
-    return max(least, min(most, int(wished)))
+    return int(max(least, min(most, wished)))
 
 
 def overridden(common: dict, own: dict) -> dict:

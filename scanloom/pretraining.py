@@ -72,8 +72,8 @@ def pretrain(
         seed=seed,
     )
     plugin, rows, image_shape = training.plugin, training.rows, training.image_shape
-    monitors = budget.monitors_of(plugin.BRANCHES)
-    watch = Watch(shards, rows, training.keys, training.pipeline, monitors, budget.batch, seed)
+    looked_at = budget.looked_at(plugin.BRANCHES if plugin.TRAINS else 0)
+    watch = Watch(shards, rows, training.keys, training.pipeline, budget, seed, looked_at)
     about = {"jit": {"jit_compile": None, "graph_s": None, "xla_s": None}, "stopped": None, "kept_update": None}
     training.settle(np.concatenate(watch.images))
     sheets = None
@@ -117,6 +117,7 @@ def pretrain(
         "seed": seed,
         "budget": budget.model_dump(mode="json"),
         "images": len(rows),
+        "monitored_images": watch.monitored,
         "patients": int(shards.table["patient_id"].iloc[rows].nunique()),
         "epochs": int(history["step"].iloc[-1]) * budget.batch / len(rows),
         "parameters": int(sum(np.prod(v.shape) for v in trained.trainable_variables)),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom import monitors, plugins
-from scanloom.budget import Monitors
+from scanloom.budget import MOST_IMAGES, Budget
 from scanloom.initial_weights import kernels
 from scanloom.intensity import to_unit
 from scanloom.lazy import keras
@@ -25,19 +25,26 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """Fixed whole batches of training images, views of some of them, and the labels they have."""
+    """Fixed whole batches of training images, views of some of them, and the labels they have.
 
-    def __init__(self, shards, rows, keys, pipeline: Pipeline, settings: Monitors, batch: int, seed: int):
-        chosen = permutation(seed, -1, keys)
-        count = max(1, min(settings.images, len(chosen)) // batch)
+    looked_at: images, and images whose views are compared, of a row, see `Budget.looked_at`; the rest of `images` is
+    for what is looked at once.
+    """
+
+    def __init__(self, shards, rows, keys, pipeline: Pipeline, budget: Budget, seed: int, looked_at: tuple[int, int]):
+        settings, batch, chosen = budget.monitors, budget.batch, permutation(seed, -1, keys)
+        count = max(1, min(settings.images or MOST_IMAGES, len(chosen)) // batch)
         self.chosen = chosen = chosen[: count * batch]
         """Places in `rows` of the images."""
         self.images = [shards.images(rows[chosen[i * batch : (i + 1) * batch]]) for i in range(count)]
+        self._looked = max(1, min(looked_at[0] // batch, count))
+        self.monitored = self._looked * batch
+        """Images of a row."""
         self._neighbours, self._batch, self._views = settings.neighbours, batch, settings.views
-        self._viewed = self._views_of(np.concatenate(self.images), pipeline, keys[chosen], settings.view_images, seed)
+        self._viewed = self._views_of(self.images[: self._looked], pipeline, keys[chosen], looked_at[1], seed)
         self.features = None
-        """float32 [n, D] of the images, when a row was made last."""
-        self._labels = _labels(shards.table.iloc[rows[chosen]], settings.labels, seed)
+        """float32 [n, D] of the monitored images, when a row was made last."""
+        self._labels = _labels(shards.table.iloc[rows[chosen[: self.monitored]]], settings.labels, seed)
 
     def row(self, encoder, head=None) -> dict:
         """The monitors' numbers for `encoder` in inference mode; of `head`'s outputs too where there is one.
@@ -47,7 +54,7 @@ class Watch:
         and projection_scale (standard deviation as it is, not of unit vectors) of the head's outputs; knn_<label> and
         probe_<label>; weight_gain of the encoder. All but the last are NaN where a feature is not finite.
         """
-        features = np.concatenate([_predicted(encoder, to_unit(part)) for part in self.images])
+        features = np.concatenate([_predicted(encoder, to_unit(part)) for part in self.images[: self._looked]])
         self.features = features
         images = len(self._viewed) // self._views
         viewed = _in_batches(encoder, self._viewed, self._batch).reshape(images, self._views, -1)
@@ -82,7 +89,7 @@ class Watch:
 
     def _views_of(self, images, pipeline: Pipeline, keys, count: int, seed: int) -> np.ndarray:
         """float32 [images * views, *shape]: views of the first images, an image's side by side."""
-        images = to_unit(images[:count])
+        images = to_unit(np.concatenate(images)[:count])
         views = []
         for view in range(self._views):
             draws = pipeline.draw(seed, view, -1, keys[:count])

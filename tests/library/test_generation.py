@@ -191,7 +191,7 @@ def test_a_pretraining_leaves_samples_and_scores_and_repeats_them_after_a_stop(t
         },
         "encoder": "small_cnn",
         "encoder_settings": {"width": 4, "stages": [1, 1]},
-        "budget": tiny.Budget(updates=4, batch=8, learning_rate=1e-3, interval=2, monitors={"images": 48}),
+        "budget": tiny.Budget(updates=4, batch=8, learning_rate=1e-3, interval=2),
     }
     about = tiny.run("gan", tmp_path, corpus, **given)
     assert json.loads((tmp_path / "run.json").read_text()) == about
