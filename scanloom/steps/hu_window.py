@@ -118,14 +118,24 @@ def apply_uint8(volume: Volume, settings: Settings) -> tuple[np.ndarray, Volume]
     Half a grey level may be rounded to the other side than in two passes. Raises ValueError for values not finite.
     """
     _check(volume)
-    scales = [(255 / (high - low), -255 * low / (high - low)) for low, high in map(bounds_hu, settings.windows)]
+    bounds = [bounds_hu(window) for window in settings.windows]
+    scales = [(255 / (high - low), -255 * low / (high - low)) for low, high in bounds]
     images = np.empty((*volume.values.shape, len(scales)), np.uint8)
+    most = 2.0**30 / max(scale for scale, _ in scales)
     for hu, out in zip(volume.values, images, strict=True):
-        if not (np.isfinite(hu.min()) and np.isfinite(hu.max())):
-            raise ValueError("the series holds values that are not finite")
-        planes = [cv2.addWeighted(hu, scale, hu, 0, offset, dtype=cv2.CV_8U) for scale, offset in scales]
+        # Nothing is larger than the root of all squares' sum: one light pass does for nearly every slice.
+        small = hu if np.vdot(hu, hu) < most**2 else _within(hu, bounds)
+        planes = [cv2.addWeighted(small, scale, small, 0, offset, dtype=cv2.CV_8U) for scale, offset in scales]
         cv2.merge(planes, out)
     return images, _windowed(volume, settings, np.broadcast_to(np.float32(0), images.shape))
+
+
+def _within(hu: np.ndarray, bounds: list[tuple[float, float]]) -> np.ndarray:
+    """The slice clipped to what any window shows: scaled, other values may not fit into 32 bits."""
+    if not np.isfinite(hu).all():
+        raise ValueError("the series holds values that are not finite")
+    low, high = zip(*bounds, strict=True)
+    return np.clip(hu, np.float32(min(low)), np.float32(max(high)))
 
 
 def _windowed(volume: Volume, settings: Settings, values: np.ndarray) -> Volume:

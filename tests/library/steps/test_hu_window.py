@@ -114,3 +114,9 @@ def test_windows_in_one_pass_are_within_half_a_grey_level_of_the_formula(windows
 def test_one_pass_refuses_values_that_are_not_finite(bad):
     with pytest.raises(ValueError, match="not finite"):
         hu_window.apply_uint8(ct([1, bad, 3]), hu_window.Settings(windows=["brain"]))
+
+
+@pytest.mark.parametrize("huge", [1e9, 1e30])  # beyond 32 bits after scaling; its square beyond float32
+def test_one_pass_takes_values_beyond_integers(huge):
+    images, _ = hu_window.apply_uint8(ct([huge, -huge, 40]), hu_window.Settings(windows=["brain"]))
+    assert images.ravel().tolist() == [255, 0, 128]  # level 40 is the middle: 127.5 to the even number
