@@ -222,7 +222,8 @@ class Content:
 def content(original: Original, root: Path) -> Content:
     """What the catalogue makes of a folder, read as preprocessing would. Raises _ReadLater, _Unbalanced."""
     from scanloom import plugins
-    from scanloom.catalogue import CatalogueError, build_catalogue
+    from scanloom.catalogue import build_catalogue
+    from scanloom.catalogue_series import CatalogueError
 
     reader, settings = plugins.load("readers", original.reader), plugins.settings("readers", original.reader, {})
     try:

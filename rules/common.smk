@@ -7,14 +7,14 @@ from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
-from scanloom import code_dependencies, config as study_config, planning, plugins, preflight, studies
+from scanloom import code_dependencies, config as study_config, dataset_config, planning, plugins, preflight, studies
 
 code_dependencies.make_importable(ROOT)
 
 try:
     study = study_config.study_from(config, where=" ".join(map(str, workflow.configfiles)) or "config")
     dataset_files = {
-        name: study_config.load_dataset(name, ROOT / "datasets", use) for name, use in study.datasets.items()
+        name: dataset_config.load_dataset(name, ROOT / "datasets", use) for name, use in study.datasets.items()
     }
     if workflow.is_main_process:
         preflight.check(study, dataset_files)

@@ -3,13 +3,9 @@
 They stand apart from `config.py`: a new key elsewhere in the study is no change of the code that trainings run on.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Strict(BaseModel):
-    """Unknown keys are errors; values do not change after they were checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from scanloom.strict_models import Strict
 
 
 class Frozen(Strict):

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from scanloom.arms import Strict
 from scanloom.plugin_fields import plugin_of
 from scanloom.plugins import suggestion
+from scanloom.strict_models import Strict
 
 FALLING = (
     *("alignment", "uniformity", "dead_units", "projection_redundancy"),

@@ -9,7 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from scanloom import plugins, view_choice
-from scanloom.config import DatasetFile, Study, models_in
+from scanloom.config import Study
+from scanloom.dataset_config import DatasetFile
+from scanloom.strict_models import models_in
 
 PLUGIN_KINDS = ("sources", "readers", "steps", "encoders", "methods", "views", "optimizers", "schedules")
 PLUGIN_KINDS += ("metrics", "explain", "report/sections")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from scanloom import plugins
-from scanloom.arms import Strict
+from scanloom.strict_models import Strict
 
 
 def one_plugin(value: Any) -> dict:

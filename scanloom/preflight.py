@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from scanloom import planning, plugins, selection, studies
-from scanloom.config import ConfigError, DatasetFile, Study
+from scanloom.config import Study
+from scanloom.dataset_config import DatasetFile
 from scanloom.layout import layout_problem
 from scanloom.steps._masks import follows_image
+from scanloom.strict_models import ConfigError
 from scanloom.view_choice import branches_of, pairs
 from scanloom.view_pipeline import Pipeline
 
@@ -199,7 +201,7 @@ def _label_problems(dataset: DatasetFile, root: Path, measured: set[str]) -> lis
     if dataset.labels.table is None:
         return []
     # Postponed: tables are read once, by the process that plans; its jobs read this file too.
-    from scanloom.labels import LabelError, read_labels
+    from scanloom.label_tables import LabelError, read_labels
 
     try:
         table = read_labels(root, dataset.labels.model_dump(), masks=dataset.masks and dataset.masks.model_dump())
@@ -212,7 +214,8 @@ def _label_problems(dataset: DatasetFile, root: Path, measured: set[str]) -> lis
 
 def _needed_columns(dataset: DatasetFile) -> list[str]:
     """Columns of the label table that the dataset file names; `site` may also be one of the catalogue's."""
-    from scanloom.labels import columns_of, mask_column
+    from scanloom.label_classes import columns_of
+    from scanloom.label_tables import mask_column
 
     labels = dataset.labels
     if labels.table is None:
@@ -244,7 +247,8 @@ def _unit(dataset: DatasetFile) -> str:
 
 def _class_problems(dataset: DatasetFile, table, where: str, measured: set[str]) -> list[str]:
     """Values that are no class, and classes of labels that tasks measure with too few units."""
-    from scanloom.labels import LabelError, class_column
+    from scanloom.label_classes import class_column
+    from scanloom.label_tables import LabelError
 
     problems, unit = [], _unit(dataset)
     for name, label in dataset.labels.columns.items():

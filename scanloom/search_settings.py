@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from scanloom.arms import Strict
+from scanloom.strict_models import Strict
 
 MOST_TRIALS = 1000
 """Of one search: a grid that multiplies out to more is a slip."""

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from scanloom import planning, plugins
 from scanloom.budget import overridden
-from scanloom.config import ConfigError, Study
+from scanloom.config import Study
 from scanloom.run_store import fingerprint
 from scanloom.search_settings import (
     Grid,
@@ -28,6 +28,7 @@ from scanloom.search_settings import (
     TransformationScan,
 )
 from scanloom.spoken_values import spoken, spoken_value
+from scanloom.strict_models import ConfigError
 from scanloom.view_choice import branches_of
 
 VARIED = ("pretraining", "methods", "encoder", "views", "arms", "method")

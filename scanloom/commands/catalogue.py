@@ -18,7 +18,8 @@ import pandas as pd
 import yaml
 
 from scanloom import plugins, selection
-from scanloom.catalogue import COLUMNS, SERIES_COLUMNS, Catalogue, build_catalogue
+from scanloom.catalogue import Catalogue, build_catalogue
+from scanloom.catalogue_columns import COLUMNS, SERIES_COLUMNS
 from scanloom.commands._words import files_in_words
 from scanloom.identity import study_salt
 from scanloom.readers._scan import START

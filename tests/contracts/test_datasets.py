@@ -4,13 +4,14 @@ A new file needs a function of its name in tests/library/dataset_miniatures.py, 
 """
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from dataset_miniatures import miniature_of
 
-from scanloom import config, labels, plugins, preflight, splits
+from scanloom import config, dataset_config, label_config, label_tables, labels, plugins, preflight, splits
 from scanloom.catalogue import build_catalogue, declared_files
 from scanloom.layout import layout_problem
 
@@ -21,7 +22,7 @@ def pytest_generate_tests(metafunc):
     if "dataset" in metafunc.fixturenames:
         folder = metafunc.config.rootpath / "datasets"
         names = sorted(path.stem for path in folder.glob("*.yaml"))
-        metafunc.parametrize("dataset", [config.load_dataset(name, folder) for name in names], ids=names)
+        metafunc.parametrize("dataset", [dataset_config.load_dataset(name, folder) for name in names], ids=names)
 
 
 @pytest.fixture
@@ -65,8 +66,8 @@ def built(dataset, root):
     given = dataset.labels.model_dump()
     masks = dataset.masks.model_dump() if dataset.masks else None
     paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    table = labels.read_labels(root, given, paths, masks)
-    mask = labels.mask_column(masks)
+    table = label_tables.read_labels(root, given, paths, masks)
+    mask = label_tables.mask_column(masks)
     catalogue = build_catalogue(
         dataset.reader.name,
         plugins.settings("readers", dataset.reader.name, dataset.reader.settings),
@@ -83,7 +84,7 @@ def built(dataset, root):
         join=given["join"],
         key=given["key"],
         normalise=given["normalise"],
-        declared=declared_files(labels.label_files(root, given), table, mask),
+        declared=declared_files(label_tables.label_files(root, given), table, mask),
     )
     rows = pd.concat(catalogue.chunk_rows.values(), ignore_index=True)
     images = labels.image_table(
@@ -151,9 +152,9 @@ def test_medmnist_files_are_those_of_the_package():
         "vesselmnist3d": (1908, "b41fd4f7e7e2feedddb201585ecafa1b"),
         "synapsemnist3d": (1759, "1235b78a3cd6280881dd7850a78eadb6"),
     }
-    root = config.Path(__file__).parents[2] / "datasets"
+    root = Path(__file__).parents[2] / "datasets"
     for name, (count, md5) in published.items():
-        dataset = config.load_dataset(name, root)
+        dataset = dataset_config.load_dataset(name, root)
         [file] = dataset.source.settings["files"]
         assert (file["url"], file["md5"]) == (f"https://zenodo.org/records/10519652/files/{name}.npz?download=1", md5)
         assert dataset.expected["series" if name.endswith("3d") else "images"] == count
@@ -161,7 +162,7 @@ def test_medmnist_files_are_those_of_the_package():
 
 def on_real_images(name: str, root, **changes):
     """The dataset's catalogue and image table on real images (parts, in folders of other names)."""
-    dataset = config.load_dataset(name, config.Path(__file__).parents[2] / "datasets")
+    dataset = dataset_config.load_dataset(name, Path(__file__).parents[2] / "datasets")
     return built(dataset.model_copy(update=changes), root)
 
 
@@ -206,10 +207,10 @@ def test_real_mednist_has_a_hundred_of_each(shared_data):
 
 def test_real_hippocampi_find_their_masks(shared_data):
     """131 images, of which hippocampus_118 has no mask; masks 010 and 281 have no image."""
-    dataset = config.load_dataset("msd_task04_hippocampus", config.Path(__file__).parents[2] / "datasets")
+    dataset = dataset_config.load_dataset("msd_task04_hippocampus", Path(__file__).parents[2] / "datasets")
     names = {"path": "(?P<folder>.*)images/(?P<case>hippocampus_[0-9]+)[.]nii"}
-    given = config.Labels(**dataset.labels.model_dump(exclude={"extract"}), extract=names)
-    masks = config.Masks(file="{folder}labels/{case}.nii.gz")
+    given = label_config.Labels(**dataset.labels.model_dump(exclude={"extract"}), extract=names)
+    masks = label_config.Masks(file="{folder}labels/{case}.nii.gz")
     reader = config.Plugin(name="nifti", settings={"ignore": ["labels/*"]})
     root = shared_data / "hippocampus_part"
     _, _, images = on_real_images(dataset.name, root, labels=given, masks=masks, reader=reader)
@@ -219,5 +220,5 @@ def test_real_hippocampi_find_their_masks(shared_data):
 
 
 def test_is_listed_in_the_documentation(dataset):
-    page = config.Path(__file__).parents[2] / "docs" / "datasets.md"
+    page = Path(__file__).parents[2] / "docs" / "datasets.md"
     assert f"`{dataset.name}`" in page.read_text()

@@ -15,7 +15,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from scanloom.config import DatasetFile
+from scanloom.dataset_config import DatasetFile
 
 
 @dataclass

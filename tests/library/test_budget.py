@@ -5,7 +5,8 @@ import yaml
 
 from scanloom import planning
 from scanloom.budget import Budget, Monitors, better
-from scanloom.config import ConfigError, study_from
+from scanloom.config import study_from
+from scanloom.strict_models import ConfigError
 
 
 @pytest.fixture

@@ -11,19 +11,12 @@ import pytest
 from PIL import Image
 
 from scanloom import plugins
-from scanloom.catalogue import (
-    COLUMNS,
-    SERIES_COLUMNS,
-    CatalogueError,
-    _presentable,
-    balance_books,
-    build_catalogue,
-    declared_files,
-    unexpected_counts,
-)
-from scanloom.config import Labels
+from scanloom.catalogue import balance_books, build_catalogue, declared_files, unexpected_counts
+from scanloom.catalogue_columns import COLUMNS, SERIES_COLUMNS, presentable
+from scanloom.catalogue_series import CatalogueError
 from scanloom.identity import chunk_of, pseudonym
-from scanloom.labels import read_label_table, read_labels
+from scanloom.label_config import Labels
+from scanloom.label_tables import read_label_table, read_labels
 from scanloom.selection import SelectionError
 from scanloom.sources import phantom
 
@@ -247,7 +240,7 @@ def test_the_private_table_has_one_row_per_series_with_all_that_conditions_can_a
 def test_text_that_may_name_somebody_is_withheld():
     texts = pd.Series(["B30f", "HEAD", "QUINCE^ADAM", "MRN 4711000", "Müller", "", "ORIGINAL\\PRIMARY", "for PT-77X"])
     patients = pd.Series([""] * 7 + ["PT-77X"])
-    shown = _presentable(texts, patients)
+    shown = presentable(texts, patients)
     assert shown.tolist() == ["B30f", "HEAD", "withheld", "withheld", "withheld", "", "ORIGINAL\\PRIMARY", "withheld"]
 
 

@@ -6,7 +6,8 @@ import json
 import pytest
 import yaml
 
-from scanloom import config, config_reference, planning
+from scanloom import config, config_reference, dataset_config, planning
+from scanloom.strict_models import ConfigError
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def values(root):
 
 
 def message(values):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(ConfigError) as error:
         config.study_from(values, where="config.yaml")
     return str(error.value)
 
@@ -74,13 +75,13 @@ def test_splits_must_leave_training_patients(values):
 
 
 def test_missing_dataset_file_names_the_known_ones(root):
-    with pytest.raises(config.ConfigError, match=r"no dataset 'phantm'.*Did you mean 'phantom'"):
-        config.load_dataset("phantm", root / "datasets")
+    with pytest.raises(ConfigError, match=r"no dataset 'phantm'.*Did you mean 'phantom'"):
+        dataset_config.load_dataset("phantm", root / "datasets")
 
 
 def test_every_dataset_file_is_valid(root):
     for path in (root / "datasets").glob("*.yaml"):
-        assert config.load_dataset(path.stem, root / "datasets").name == path.stem
+        assert dataset_config.load_dataset(path.stem, root / "datasets").name == path.stem
 
 
 def test_schemas_in_the_repository_equal_the_models(root):

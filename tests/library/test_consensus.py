@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from statsmodels.stats import inter_rater
 
-from scanloom import config, consensus, labels
+from scanloom import consensus, dataset_config, label_classes, label_tables, labels
 
 NAN = np.nan
 READS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 0, NAN], [1, NAN, NAN], [NAN, NAN, NAN]])
@@ -105,14 +105,14 @@ def cq500(root, tmp_path_factory):
     """(label table, labels of datasets/cq500.yaml) of the made-up reads."""
     folder = tmp_path_factory.mktemp("cq500")
     table().to_csv(folder / "reads.csv", index=False)
-    declared = config.load_dataset("cq500", root / "datasets").labels.model_dump()
-    return labels.read_labels(folder, declared), declared
+    declared = dataset_config.load_dataset("cq500", root / "datasets").labels.model_dump()
+    return label_tables.read_labels(folder, declared), declared
 
 
 def test_agreement_on_cq500_is_as_published(cq500):
     reads, declared = cq500
     assert reads.shape == (SCANS, 44)
-    found = labels.reader_agreement(reads, declared["columns"]).set_index("label")
+    found = label_classes.reader_agreement(reads, declared["columns"]).set_index("label")
     finding_of = declared["multilabel"]["findings"]["columns"]
     assert sorted(finding_of.values()) == sorted(PUBLISHED)
     for name, finding in finding_of.items():
@@ -131,7 +131,7 @@ def test_labels_of_cq500_are_the_published_counts(cq500, rule, column):
     reads, declared = cq500
     for name, finding in declared["multilabel"]["findings"]["columns"].items():
         label = declared["columns"][name] | {"consensus": rule}
-        index, share = labels.class_column(reads, name, label)
+        index, share = label_classes.class_column(reads, name, label)
         assert index.sum() == PUBLISHED[finding][column]
         assert (share is not None) == (rule == "mean")
         if rule == "majority":
@@ -147,6 +147,6 @@ def test_ids_of_cq500_match_with_and_without_hyphens(cq500):
 
 
 def test_no_readers_give_an_empty_table_with_typed_columns():
-    empty = labels.reader_agreement(None, {"bleed": {"classes": ["no", "yes"]}})
+    empty = label_classes.reader_agreement(None, {"bleed": {"classes": ["no", "yes"]}})
     assert empty.empty
     assert empty.dtypes.astype(str).to_dict()["kappa"] == "float64"

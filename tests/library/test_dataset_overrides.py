@@ -2,11 +2,12 @@
 
 import pytest
 
-from scanloom import config
+from scanloom import dataset_config
+from scanloom.strict_models import ConfigError
 
 
 def loaded(root, name, **use):
-    return config.load_dataset(name, root / "datasets", config.DatasetUse(steps=["min_max"], **use))
+    return dataset_config.load_dataset(name, root / "datasets", dataset_config.DatasetUse(steps=["min_max"], **use))
 
 
 def test_a_setting_of_the_source_is_replaced_and_the_rest_stays(root):
@@ -33,7 +34,7 @@ def test_one_word_changes_the_policy_for_uncertain_findings(root):
 
 
 def test_a_wrong_override_is_an_error_that_names_the_key(root):
-    with pytest.raises(config.ConfigError, match=r"unknown key 'labels.multilabel.findings.uncertain_az'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'labels.multilabel.findings.uncertain_az'"):
         loaded(root, "chexpert", labels={"multilabel": {"findings": {"uncertain_az": "one"}}})
-    with pytest.raises(config.ConfigError, match="paht"):
+    with pytest.raises(ConfigError, match="paht"):
         loaded(root, "ham10000", source={"paht": "/elsewhere"})

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scanloom import labels
-from scanloom.config import Label, Labels, Masks
-from scanloom.labels import LabelError
+from scanloom import label_classes, label_tables, labels
+from scanloom.label_config import Label, Labels, Masks
+from scanloom.label_tables import LabelError
 
 BLEED = {"bleed": {"classes": ["no", "yes"], "values": None}}
 CATALOGUE = pd.DataFrame(
@@ -79,7 +79,7 @@ def test_an_unknown_value_is_an_error_that_says_what_to_do(rows):
     ):
         labels.image_table(rows, CATALOGUE, table("k", rows["sop_uid"], ["maybe", "0", "1", ""]), BLEED, "sop_uid", "k")
     with pytest.raises(LabelError, match="'2' is no class"):
-        labels.class_indices(pd.Series(["2"]), "bleed", ["no", "yes"], None)
+        label_classes.class_indices(pd.Series(["2"]), "bleed", ["no", "yes"], None)
 
 
 def test_an_absent_column_is_an_error_with_a_suggestion(rows):
@@ -129,13 +129,13 @@ def test_masks_and_official_splits_come_along(rows):
 
 def test_a_table_file_is_read_as_text(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfid, label \n007, 1\n008,NA\n")
-    found = labels.read_label_table(tmp_path / "t.csv")
+    found = label_tables.read_label_table(tmp_path / "t.csv")
     assert found.to_dict("list") == {"id": ["007", "008"], "label": ["1", "NA"]}
     (tmp_path / "t.tsv").write_text("id\tlabel\n007\t1\n")
-    assert labels.read_label_table(tmp_path / "t.tsv")["label"].tolist() == ["1"]
-    assert np.isnan(labels.class_indices(found["label"], "label", ["a", "b"], None)[1])
+    assert label_tables.read_label_table(tmp_path / "t.tsv")["label"].tolist() == ["1"]
+    assert np.isnan(label_classes.class_indices(found["label"], "label", ["a", "b"], None)[1])
     with pytest.raises(LabelError, match=r"label table absent.csv not found"):
-        labels.read_label_table(tmp_path / "absent.csv")
+        label_tables.read_label_table(tmp_path / "absent.csv")
 
 
 def test_no_label_table_means_no_labels(rows):
@@ -161,33 +161,33 @@ def test_tables_are_stacked_and_joined(tmp_path):
     given = spec(
         table=["train.csv", "valid.csv"], key="id", more_tables=[more], normalise={"-": "", "^a": "A", "^b": "B"}
     )
-    found = labels.read_labels(tmp_path, given)
+    found = label_tables.read_labels(tmp_path, given)
     assert found.to_dict("list") == {
         "id": ["a-1", "b-2", "c-3"],
         "dx": ["mel", "nv", "nv"],
         "person": ["p1", "p2", ""],
     }
-    assert labels.label_files(tmp_path, given) == ["train.csv", "valid.csv", "who.txt"]
+    assert label_tables.label_files(tmp_path, given) == ["train.csv", "valid.csv", "who.txt"]
 
 
 def test_a_table_is_found_by_pattern_if_one_file_fits(tmp_path):
     (tmp_path / "HAM_metadata.tab").write_text("id\tdx\na\tmel\n")
     given = spec(table="*metadata*", key="id")
-    assert labels.read_labels(tmp_path, given)["dx"].tolist() == ["mel"]
+    assert label_tables.read_labels(tmp_path, given)["dx"].tolist() == ["mel"]
     (tmp_path / "old_metadata.csv").write_text("id\n")
     with pytest.raises(LabelError, match="fits 2 files"):
-        labels.read_labels(tmp_path, given)
+        label_tables.read_labels(tmp_path, given)
     with pytest.raises(LabelError, match=r"label table absent\.csv not found"):
-        labels.read_labels(tmp_path, spec(table="absent.csv"))
+        label_tables.read_labels(tmp_path, spec(table="absent.csv"))
 
 
 def test_a_table_of_another_form_is_an_error_and_not_cut(tmp_path):
     (tmp_path / "t.csv").write_text("id,dx\na,mel,extra\n")
     with pytest.raises(LabelError, match="more cells than its header"):
-        labels.read_labels(tmp_path, spec(table="t.csv"))
+        label_tables.read_labels(tmp_path, spec(table="t.csv"))
     (tmp_path / "t.csv").write_text("id,dx\na,mel\nb,nv,1,2\n")
     with pytest.raises(LabelError, match="cannot be read as text separated by comma"):
-        labels.read_labels(tmp_path, spec(table="t.csv"))
+        label_tables.read_labels(tmp_path, spec(table="t.csv"))
 
 
 def test_lists_of_files_give_the_official_split(tmp_path):
@@ -196,10 +196,10 @@ def test_lists_of_files_give_the_official_split(tmp_path):
     (tmp_path / "test.txt").write_text("3.png")
     lists = {"split": {"train": "train.txt", "test": "test.txt"}}
     given = spec(table="t.csv", key="Image Index", lists=lists)
-    assert labels.read_labels(tmp_path, given)["split"].tolist() == ["train", "train", "test"]
+    assert label_tables.read_labels(tmp_path, given)["split"].tolist() == ["train", "train", "test"]
     (tmp_path / "test.txt").write_text("3.png\n1.png\n")
     with pytest.raises(LabelError, match=r"test.txt: 1 of its keys stand in another list too"):
-        labels.read_labels(tmp_path, given)
+        label_tables.read_labels(tmp_path, given)
 
 
 def test_folders_and_file_names_give_labels_and_patients(rows, tmp_path):
@@ -209,18 +209,18 @@ def test_folders_and_file_names_give_labels_and_patients(rows, tmp_path):
         recode={"folder": {"COVID": "yes", "Normal": "no"}},
         columns={"bleed": {"kind": "binary", "classes": ["no", "yes"], "column": "folder"}},
     )
-    read = labels.read_labels(tmp_path, given, [*rows["path"], "in/readme.txt"])
+    read = label_tables.read_labels(tmp_path, given, [*rows["path"], "in/readme.txt"])
     assert read["patient"].tolist() == ["p1", "p1", "p2"]
     found = labels.image_table(rows, CATALOGUE, read, given["columns"], "path")
     np.testing.assert_array_equal(found["bleed"], [0, 1, 1, np.nan])
     with pytest.raises(LabelError, match=r"fits none of 1 values of 'path', which have the form a1/a1\.a3"):
-        labels.read_labels(tmp_path, given, ["q/z.png"])
+        label_tables.read_labels(tmp_path, given, ["q/z.png"])
 
 
 def test_columns_are_extracted_from_a_table_too(tmp_path):
     (tmp_path / "t.csv").write_text("Path\nS/train/patient01/v.jpg\nodd\n")
     given = spec(table="t.csv", key="Path", extract={"Path": "(?P<split>train|valid)/(?P<patient>patient[0-9]+)"})
-    found = labels.read_labels(tmp_path, given)
+    found = label_tables.read_labels(tmp_path, given)
     assert found[["split", "patient"]].to_numpy().tolist() == [["train", "patient01"], ["", ""]]
 
 
@@ -229,15 +229,15 @@ def test_masks_are_found_by_their_name(tmp_path):
     (tmp_path / "labelsTr" / "a.nii.gz").touch()
     given = spec(extract={"path": "images(Tr|Ts)/(?P<case>.+)[.]nii"})
     masks = Masks(file="labelsTr/{case}.nii.gz").model_dump()
-    found = labels.read_labels(tmp_path, given, ["imagesTr/a.nii.gz", "imagesTs/b.nii.gz"], masks)
-    assert found[labels.mask_column(masks)].tolist() == ["labelsTr/a.nii.gz", ""]
-    assert labels.mask_column(Masks(table_column="m").model_dump()) == "m"
-    assert labels.mask_column(None) is None
+    found = label_tables.read_labels(tmp_path, given, ["imagesTr/a.nii.gz", "imagesTs/b.nii.gz"], masks)
+    assert found[label_tables.mask_column(masks)].tolist() == ["labelsTr/a.nii.gz", ""]
+    assert label_tables.mask_column(Masks(table_column="m").model_dump()) == "m"
+    assert label_tables.mask_column(None) is None
 
 
 def test_without_table_and_expression_the_reader_is_asked(tmp_path):
-    assert labels.read_labels(tmp_path, spec()) is None
-    assert labels.label_files(tmp_path, spec()) == []
+    assert label_tables.read_labels(tmp_path, spec()) is None
+    assert label_tables.label_files(tmp_path, spec()) == []
 
 
 # From cells to classes
@@ -246,7 +246,7 @@ def test_without_table_and_expression_the_reader_is_asked(tmp_path):
 def column(cells, **label):
     table = pd.DataFrame({"x": cells} if isinstance(cells, list) else cells, dtype="str")
     given = Label(**{"kind": "binary", "classes": ["no", "yes"], **label}).model_dump()
-    return labels.class_column(table, "x", given)[0].tolist()
+    return label_classes.class_column(table, "x", given)[0].tolist()
 
 
 @pytest.mark.parametrize(

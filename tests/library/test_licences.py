@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from scanloom import config, preflight
+from scanloom import config, dataset_config, preflight
+from scanloom.strict_models import ConfigError
 
 LICENCE = "For research only;\n  no redistribution"
 AS_ONE_LINE = "For research only; no redistribution"
@@ -21,21 +22,21 @@ def check(root, tmp_path):
         values = yaml.safe_load((root / "config.yaml").read_text())
         values["datasets"]["phantom"]["accept_licence"] = accepted
         study = config.study_from(values)
-        loaded = {"phantom": config.load_dataset("phantom", tmp_path, study.datasets["phantom"])}
+        loaded = {"phantom": dataset_config.load_dataset("phantom", tmp_path, study.datasets["phantom"])}
         preflight.check(study, loaded)
 
     return run
 
 
 def test_study_stops_with_the_text_and_what_to_write(check):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(ConfigError) as error:
         check(None)
     assert f"The licence:\n    {AS_ONE_LINE}\n" in str(error.value)
     assert f'datasets: {{phantom: {{accept_licence: "{AS_ONE_LINE}"}}}}' in str(error.value)
 
 
 def test_what_the_message_says_to_write_is_accepted(check):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(ConfigError) as error:
         check(None)
     written = yaml.safe_load(str(error.value).partition("write in the study: ")[2])
     check(written["datasets"]["phantom"]["accept_licence"])
@@ -43,12 +44,12 @@ def test_what_the_message_says_to_write_is_accepted(check):
 
 @pytest.mark.parametrize("accepted", [True, "yes", AS_ONE_LINE + ".", ""])
 def test_anything_but_the_text_is_no_acceptance(check, accepted):
-    with pytest.raises(config.ConfigError, match="accept_licence"):
+    with pytest.raises(ConfigError, match="accept_licence"):
         check(accepted)
 
 
 def test_licence_that_changed_shows_both_texts(check):
-    with pytest.raises(config.ConfigError, match=r"accept_licence has another text: 'The old licence'"):
+    with pytest.raises(ConfigError, match=r"accept_licence has another text: 'The old licence'"):
         check("The old licence")
 
 

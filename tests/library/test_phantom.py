@@ -12,7 +12,7 @@ import SimpleITK
 from scipy import ndimage
 
 from scanloom import plugins
-from scanloom.config import DatasetFile
+from scanloom.dataset_config import DatasetFile
 from scanloom.sources import _phantom_scanner as scanner
 from scanloom.sources import phantom
 from scanloom.sources._phantom_anatomy import CODE, draw_head

@@ -29,9 +29,9 @@ def test_shared_files_are_no_plugins():
 def test_planning_a_study_imports_no_learning_framework(root):
     """Importing TensorFlow costs about ten CPU seconds; every start of Snakemake would pay them."""
     code = (
-        "import sys, yaml; from scanloom import config, preflight; "
+        "import sys, yaml; from scanloom import config, dataset_config, preflight; "
         "s = config.study_from(yaml.safe_load(open('config.yaml'))); "
-        "preflight.check(s, {d: config.load_dataset(d, 'datasets', u) for d, u in s.datasets.items()}); "
+        "preflight.check(s, {d: dataset_config.load_dataset(d, 'datasets', u) for d, u in s.datasets.items()}); "
         "print(sorted({'tensorflow', 'keras', 'jax'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

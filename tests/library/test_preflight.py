@@ -5,7 +5,8 @@ import csv
 import pytest
 import yaml
 
-from scanloom import config, preflight
+from scanloom import config, dataset_config, preflight
+from scanloom.strict_models import ConfigError
 
 
 @pytest.fixture
@@ -44,13 +45,13 @@ def study_and_dataset(root, tmp_path):
                 writer.writeheader()
                 writer.writerows(rows)
         (tmp_path / "lesions.yaml").write_text(yaml.safe_dump(dataset))
-        preflight.check(config.study_from(study), {"lesions": config.load_dataset("lesions", tmp_path)})
+        preflight.check(config.study_from(study), {"lesions": dataset_config.load_dataset("lesions", tmp_path)})
 
     return study, dataset, rows, check
 
 
 def message(check):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(ConfigError) as error:
         check()
     return str(error.value)
 

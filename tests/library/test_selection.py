@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scanloom import selection
-from scanloom.config import ConfigError, DatasetFile, DatasetUse, load_dataset
+from scanloom.dataset_config import DatasetFile, DatasetUse, load_dataset
 from scanloom.selection import SelectionError, check, label_columns, removal_reasons
+from scanloom.strict_models import ConfigError
 
 
 def series(**columns):

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from scipy import stats
 
-from scanloom import config, planning, preflight, studies
+from scanloom import config, dataset_config, planning, preflight, studies
+from scanloom.strict_models import ConfigError
 
 GRID = {"kind": "grid", "vary": {"pretraining.learning_rate": [0.001, 0.002], "encoder.width": [8, 16, 32]}}
 
@@ -191,7 +192,7 @@ def test_searches_change_nothing_of_the_study_itself(values):
 def problems_of(values, search) -> str:
     try:
         return "\n".join(studies.problems(study_with(values, bad=search)))
-    except config.ConfigError as error:
+    except ConfigError as error:
         return str(error)
 
 
@@ -230,6 +231,6 @@ def test_a_bad_search_is_named_before_the_first_job(values, search, message):
 def test_preflight_sees_what_only_a_trial_lacks(values, root):
     search = {"kind": "grid", "method": "imagenet", "vary": {"methods.imagenet.file": ["absent.npz"]}}
     study = study_with(values, weights=search)
-    datasets = {name: config.load_dataset(name, root / "datasets", use) for name, use in study.datasets.items()}
-    with pytest.raises(config.ConfigError, match=r"studies.weights, file absent.npz: .*there is no file absent.npz"):
+    datasets = {name: dataset_config.load_dataset(name, root / "datasets", use) for name, use in study.datasets.items()}
+    with pytest.raises(ConfigError, match=r"studies.weights, file absent.npz: .*there is no file absent.npz"):
         preflight.check(study, datasets)

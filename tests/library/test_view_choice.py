@@ -8,6 +8,7 @@ import yaml
 from scanloom import config, planning, view_choice
 from scanloom.preflight import _view_problems
 from scanloom.stateless_random import keys_of
+from scanloom.strict_models import ConfigError
 from scanloom.view_pipeline import Pipeline
 
 SHAPES = {"chest_xray": [(16, 16, 1)], "dermoscopy": [(16, 16, 3)], "natural_images": [(16, 16, 3)]}
@@ -26,7 +27,7 @@ def views_of(values, views):
 
 
 def problem(values, views):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(ConfigError) as error:
         config.study_from(values | {"views": views})
     return str(error.value)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scanloom import config
+from scanloom import dataset_config
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -19,7 +19,7 @@ def study_on(example: Path, shared_data: Path) -> dict:
     """The example with its datasets read from the folder of real images; skips where one is absent."""
     study = yaml.safe_load(example.read_text())
     for name, use in study["datasets"].items():
-        dataset = config.load_dataset(name, ROOT / "datasets", config.DatasetUse(**use))
+        dataset = dataset_config.load_dataset(name, ROOT / "datasets", dataset_config.DatasetUse(**use))
         folder = shared_data / Path(dataset.source.settings["path"]).name
         if not folder.is_dir():
             pytest.skip(f"the images of {name} are not at {folder}")

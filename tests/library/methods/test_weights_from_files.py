@@ -10,10 +10,11 @@ import small_encoders
 import tiny_corpus as tiny
 import yaml
 
-from scanloom import config, planning, plugins, preflight
+from scanloom import config, dataset_config, planning, plugins, preflight
 from scanloom.arms import Finetuned
 from scanloom.downstream import Arm, Task
 from scanloom.finetuning import finetune
+from scanloom.strict_models import ConfigError
 from scanloom.view_pipeline import Pipeline
 
 VOLUME = (8, 8, 8, 1)
@@ -104,8 +105,10 @@ def test_weight_files_and_ranks_are_checked_before_the_first_job(root, tmp_path)
     assert planning.weight_files(checked, "imagenet") == ["absent.npz"]
     assert planning.weight_files(checked, "from_scratch") == []
     assert planning.encoder_names(checked) == ["slices_25d", "resnet", "unet"]
-    with pytest.raises(config.ConfigError) as error:
-        preflight.check(checked, {n: config.load_dataset(n, root / "datasets", u) for n, u in checked.datasets.items()})
+    with pytest.raises(ConfigError) as error:
+        preflight.check(
+            checked, {n: dataset_config.load_dataset(n, root / "datasets", u) for n, u in checked.datasets.items()}
+        )
     for part in (
         "pretraining.methods.imagenet.file: there is no file absent.npz; weights are never downloaded",
         "pretraining.methods.frozen_25d: is for rank 3, and the study has rank 2",
