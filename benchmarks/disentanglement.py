@@ -69,7 +69,7 @@ def learnt(name: str, images: np.ndarray, seed: int, updates: int, batch: int) -
         budget=Budget(updates=updates, batch=batch),
         seed=seed,
     )
-    model = training.model(jit_compile=keras.backend.backend() == "jax")
+    model = training.model()
     rates = learning_rates(cosine, cosine.Settings(), 2e-3, updates, min(50, updates // 2))
     interval = max(1, updates // 10)
     history = train_steps(model, training.batch_at(), rates, updates, interval=interval, label=f"{name}, seed {seed}")

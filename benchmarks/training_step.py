@@ -1,7 +1,7 @@
 """One Barlow Twins update, against PyTorch + lightly, the peak of matrix products, and a supervised update.
 
 ResNet-18 of full width at 64 and 224 pixels, a ResNet-10 at 64^3 voxels. Ours is the update that pretraining runs
-(`method_training.bare_training`, a TensorFlow graph, deterministic, as `choose_jit` has it on CPUs for wide networks):
+(`method_training.bare_training`, a TensorFlow graph, deterministic):
 from uint8 images, both views made inside the step, the next batch drawn meanwhile. The peers start at views that lie in
 memory: torchvision's ResNet-18 (in 3D the same blocks) with lightly's projection head and loss, channels first and
 last, eager and compiled; the goal is against the best of them. All take the same SGD with momentum, batch and float32.
@@ -153,7 +153,7 @@ def supervised_step(work: Work, pool: ThreadPoolExecutor):
     network = classifier(plugins.load("encoders", "resnet").build(settings, work.shape, 0), 2)
     set_frozen(network, False)
     pipeline = Pipeline(VIEWS, work.shape)
-    phase = phase_of(network, pipeline, Finetuned(), jit_compile=False, frozen=False)
+    phase = phase_of(network, pipeline, Finetuned(), frozen=False)
     rows, labels = np.arange(len(shards.table)), shards.table["level"].to_numpy().astype(int)
     even = np.ones(len(rows), np.float32)
     return updating(phase, labelled_batches(shards, rows, labels, even, pipeline, 0, work.batch), pool, work.batch)

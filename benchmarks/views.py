@@ -3,7 +3,7 @@
 Per view: random resized crop, flip, Gaussian blur with probability one half, brightness and contrast, in the order of
 config.yaml; uint8 images in, two float32 views in [0, 1] out, of the same size. Ours is what a training step does:
 `Pipeline.draw` on the host (counted, though in training it runs in another thread) and `Pipeline.apply` on the batch,
-in a plain tf.function and under XLA (training measures whole updates both ways and takes the faster, so both count).
+in a plain tf.function and under XLA (TensorFlow trains the first way, JAX the second).
 The peer draws and applies in a parallel map, batches and prefetches. First, both are given the same parameters and
 must make the same views, up to the border: there the peer repeats the box's outermost pixels and pads the blur with
 zeros. Times are wall times per image with its two views.

@@ -5,7 +5,6 @@ import errno
 import fcntl
 import glob
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -63,14 +62,3 @@ def write_text(path: Path, text: str) -> None:
     """The file holds `text` (UTF-8), or what it held before."""
     with whole_file(path) as file:
         file.write(text.encode())
-
-
-def write_once(path: Path, text: str) -> None:
-    """The file holds `text` (UTF-8), or what another process wrote first."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        part = Path(folder) / path.name
-        write_text(part, text)
-        with contextlib.suppress(FileExistsError):
-            os.link(part, path)  # which, other than a move, leaves alone what is there

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from scanloom.backend import compiles
 from scanloom.intensity import to_unit
 from scanloom.lazy import keras
 
@@ -11,11 +12,10 @@ from scanloom.lazy import keras
 def inference(model) -> Callable[[np.ndarray], np.ndarray]:
     """A compiled function from float32 images to the model's output, with batch norm in inference mode.
 
-    It sees the weights as they are at each call. XLA is off except on JAX, which knows nothing else: on CPU it was
-    measured up to five times slower than plain graphs for wide networks. The given model keeps its own compilation.
+    It sees the weights as they are at each call. The given model keeps its own compilation.
     """
     twin = keras.Model(model.input, model.output, name=f"{model.name}_inference")
-    twin.compile(jit_compile=keras.backend.backend() == "jax")
+    twin.compile(jit_compile=compiles())
 
     def run(images: np.ndarray) -> np.ndarray:
         return np.asarray(twin.predict_on_batch(images))

@@ -16,7 +16,7 @@ import pandas as pd
 from scanloom import plugins
 from scanloom.arms import Finetuned
 from scanloom.atomic_files import whole_file
-from scanloom.backend import make_deterministic, remembered_jit
+from scanloom.backend import compiles, make_deterministic
 from scanloom.downstream import (
     Arm,
     LabelledRows,
@@ -73,7 +73,6 @@ def finetune(
     settings: Finetuned,
     seeds: list[int],
     folder: Path,
-    compiler_folder: Path | None = None,
 ) -> Result:
     """Train every (seed, learning rate) at one fraction, choose per seed on validation, predict validation and test.
 
@@ -81,14 +80,11 @@ def finetune(
     training patients. views: a `view_pipeline.Pipeline`. folder: belongs to exactly this job (`run_store` names it by
     content); finished trainings are kept in its `checkpoints/` and used again when the job was killed. The chosen model
     of the first seed is written to `folder/model.keras`: images in [0, 1] to logits, with the layer "feature_map".
-    compiler_folder: remembers whether XLA pays (`backend.remembered_jit`) for all jobs with this network and budget,
-    so that it is measured once; None: the folder of this job.
     Raises ValueError when the encoder's file does not fill the whole encoder.
     """
     folder = Path(folder)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    remembers = folder / "checkpoints" if compiler_folder is None else compiler_folder
-    trainer = _Trainer(shards, task, arm, views, settings, folder / "checkpoints", len(seeds), remembers)
+    trainer = _Trainer(shards, task, arm, views, settings, folder / "checkpoints")
     predictions, selection, history = [], [], []
     for seed in seeds:
         rows = labelled_rows(shards.table, task, patients_of(fraction_table, seed))
@@ -135,7 +131,7 @@ def set_frozen(network, frozen: bool) -> None:
         layer.trainable = layer is head_of(network) or not frozen
 
 
-def phase_of(network, views, settings: Finetuned, jit_compile: bool, frozen: bool):
+def phase_of(network, views, settings: Finetuned, frozen: bool):
     """A compiled keras.Model that trains `network` on batch dicts of `labelled_batches`, in the phase it is in now.
 
     Two phases may share a network; each has its own optimizer. `set_frozen` must have been called for this phase
@@ -160,8 +156,8 @@ def phase_of(network, views, settings: Finetuned, jit_compile: bool, frozen: boo
 
     phase = Phase()
     optimizer = optimizer_of(phase, adamw, adamw.Settings(), settings.weight_decay, clip_norm=LARGEST_GRADIENT_NORM)
-    phase.compile(optimizer=optimizer, jit_compile=jit_compile)
-    if not jit_compile:
+    phase.compile(optimizer=optimizer, jit_compile=compiles())
+    if not compiles():
         fuse_normalisations(phase)
     return phase
 
@@ -177,11 +173,9 @@ class _Trainer:
         views,
         settings: Finetuned,
         folder: Path,
-        repetitions: int,
-        compiler_folder: Path,
     ):
         self.shards, self.task, self.arm, self.views, self.settings = shards, task, arm, views, settings
-        self.folder, self.repetitions, self.compiler_folder = folder, repetitions, compiler_folder
+        self.folder = folder
         self.image_shape = tuple(shards.images(np.array([0])).shape[1:])
         self.network = None
         self.initial = (None, None)
@@ -191,7 +185,7 @@ class _Trainer:
         path = self.folder / f"seed-{seed}-learning_rate-{learning_rate:g}.npz"
         if not path.exists():
             if self.network is None:
-                self._make(seed, rows)
+                self._make(seed)
             fit = self._train(seed, learning_rate, rows)
             _write_fit(path, fit if keep_weights else {**fit, "weights": []})
         return _read_fit(path)
@@ -225,21 +219,14 @@ class _Trainer:
                 layer.momentum = STATISTICS_MOMENTUM
         return classifier(encoder, len(self.task.classes))
 
-    def _make(self, seed: int, rows: LabelledRows) -> None:
-        updates = self.settings.updates * self.repetitions * len(self.settings.learning_rates)
-
-        def new(jit_compile: bool):
-            return phase_of(self._new_network(seed), self.views, self.settings, jit_compile, frozen=False)
-
-        jit_compile = remembered_jit(self.compiler_folder, new, self._batches(seed, rows), updates)["jit_compile"]
-        if not jit_compile:
-            make_deterministic()
+    def _make(self, seed: int) -> None:
+        make_deterministic()
         self.network = self._new_network(seed)
         self.predict = inference(self.network)
         self.phases, self.new_optimizers = {}, {}
         for frozen in (True, False):
             set_frozen(self.network, frozen)
-            phase = phase_of(self.network, self.views, self.settings, jit_compile, frozen)
+            phase = phase_of(self.network, self.views, self.settings, frozen)
             phase.optimizer.build(phase.trainable_variables)
             self.phases[frozen] = phase
             self.new_optimizers[frozen] = [keras.ops.convert_to_numpy(v) for v in phase.optimizer.variables]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom import plugins
+from scanloom.backend import compiles
 from scanloom.budget import Budget
 from scanloom.fused_normalisation import fuse_normalisations
 from scanloom.lazy import keras
@@ -119,7 +120,7 @@ class MethodTraining:
         return self._encoder_plugin.build(self._encoder_settings, shape, self.seed)
 
     @_fitting
-    def model(self, jit_compile: bool):
+    def model(self):
         """The untrained model, compiled, with `.encoder`. To be called after `settle`."""
         budget = self.budget
         classes = None if self.labels is None else int(self.labels.max()) + 1
@@ -132,8 +133,8 @@ class MethodTraining:
                 raise ValueError(f"{self.name} shows the encoder parts of the images: {error}") from error
             model = self.plugin.build(network, self.settings, self.pipeline, self.seed, classes)
         for player in players_of(model):
-            player.compile(optimizer=_optimizer(player, budget), jit_compile=jit_compile)
-            if not jit_compile:
+            player.compile(optimizer=_optimizer(player, budget), jit_compile=compiles())
+            if not compiles():
                 fuse_normalisations(player)
         if budget.ema_momentum is not None:
             begin_averages(model)
@@ -149,8 +150,7 @@ def bare_training(shards, *, images_to_settle: int = 512, **what) -> tuple[objec
     if not training.plugin.TRAINS:
         raise DoesNotFit(f"{what['method']} trains nothing before the labels come; choose a method that does")
     training.settle(shards.images(training.rows[:images_to_settle]))
-    # XLA on JAX only, which knows nothing else: compiling costs more than so few updates.
-    return training.model(jit_compile=keras.backend.backend() == "jax"), training.batch_at()
+    return training.model(), training.batch_at()
 
 
 @contextmanager

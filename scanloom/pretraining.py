@@ -10,7 +10,7 @@ import pandas as pd
 
 from scanloom import plugins
 from scanloom.atomic_files import whole_file, write_text
-from scanloom.backend import make_deterministic, remembered_jit
+from scanloom.backend import make_deterministic
 from scanloom.board import Board, add_image
 from scanloom.budget import Budget, better
 from scanloom.checkpoints import step_of
@@ -74,16 +74,13 @@ def pretrain(
     plugin, rows, image_shape = training.plugin, training.rows, training.image_shape
     looked_at = budget.looked_at(plugin.BRANCHES if plugin.TRAINS else 0)
     watch = Watch(shards, rows, training.keys, training.pipeline, budget, seed, looked_at)
-    about = {"jit": {"jit_compile": None, "graph_s": None, "xla_s": None}, "stopped": None, "kept_update": None}
+    about = {"stopped": None, "kept_update": None}
     training.settle(np.concatenate(watch.images))
     sheets = None
     if plugin.TRAINS:
         batch_at = training.batch_at()
-        given = training.model, batch_at, budget.updates, budget.accumulate
-        about["jit"] = remembered_jit(folder / "checkpoints", *given)
-        if not about["jit"]["jit_compile"]:
-            make_deterministic()
-        model = training.model(about["jit"]["jit_compile"])
+        make_deterministic()
+        model = training.model()
         # What is watched and saved is another network where it has another size, precision, or averaged weights.
         same = training.trained_shape == image_shape and budget.precision == "float32" and budget.ema_momentum is None
         trained = model.encoder if same else training.encoder()

@@ -35,9 +35,6 @@ if __name__ == "__main__":
         shards = open_shards(manifests_of(snakemake.input.index))
         encoder = plugins.settings("encoders", params.encoder["name"], params.encoder["settings"])
         file = None if fresh else Path(snakemake.input.encoder)
-        network = {"method": method} if own else settings["encoder"]
-        training = {k: settings[k] for k in ("arm", "seeds", "views")} | {"shape": list(shards.image_spec["shape"])}
-        about = {"kind": "compiler", "versions": named["versions"], "threads": snakemake.threads, "network": network}
         result = finetune(
             shards,
             float(fraction),
@@ -48,7 +45,6 @@ if __name__ == "__main__":
             Finetuned(**params.arm),
             params.seeds,
             run.folder,
-            compiler_folder=open_run(params.runs, about | training).folder,
         )
         for name in ("predictions", "selection", "history"):
             getattr(result, name).to_parquet(run.folder / PUBLISHED[name], index=False)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 
+from scanloom.backend import compiles
 from scanloom.initial_weights import initialise
 from scanloom.method_batches import draws
 from scanloom.methods._game import alternating
@@ -76,7 +77,7 @@ def learn_circle(method, settings, updates: int, rate: float, width: int = 64):
     model = alternating(trunk, settings, method.game(settings, None).players(nets), turns)
     for player in model.players:
         adam = keras.optimizers.Adam(rate, beta_1=settings.beta_1, beta_2=settings.beta_2)
-        player.compile(optimizer=adam, jit_compile=keras.backend.backend() == "jax")
+        player.compile(optimizer=adam, jit_compile=compiles())
     size = 128
     for step in range(updates):
         u = np.random.default_rng([9, step])

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from scanloom import plugins
-from scanloom.backend import make_deterministic
+from scanloom.backend import compiles, make_deterministic
 from scanloom.checkpoints import load_checkpoint, save_checkpoint
 from scanloom.method_batches import draws
 from scanloom.model_files import save_model
@@ -138,7 +138,7 @@ def make(name: str, rank: int, seed: int = 0):
     encoder = _encoder(trained_shape, seed)
     model = module.build(encoder, settings, pipeline, seed, KINDS)
     for player in players_of(model):
-        player.compile(optimizer=keras.optimizers.Adam(RATE), jit_compile=keras.backend.backend() == "jax")
+        player.compile(optimizer=keras.optimizers.Adam(RATE), jit_compile=compiles())
         player.optimizer.build(player.trainable_variables)
     return model, encoder
 

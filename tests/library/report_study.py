@@ -121,7 +121,7 @@ def build(root: Path, patients: int = 240, classes: tuple[str, ...] = CLASSES) -
     for method in METHODS[:2]:
         put(f"heads/pretrained/{method}/history.parquet", _history(rng, method), "pretrain_encoder")
         made = method == "barlow_twins"  # in place of a method that makes images
-        put(f"heads/pretrained/{method}/run.json", {"jit_compile": False, "seed": 0} | (MADE if made else {}))
+        put(f"heads/pretrained/{method}/run.json", {"seed": 0} | (MADE if made else {}))
         put(f"heads/pretrained/{method}/pictures.npz", _made(rng) if made else {"step": 1000})
     predictions = _predictions(images[images.split == "test"], len(classes))
     for method, part in predictions.groupby("method"):

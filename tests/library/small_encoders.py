@@ -5,10 +5,10 @@ As a command it writes weights and features on whatever backend runs, so that ba
 
 import sys
 
-import keras
 import numpy as np
 
 from scanloom import plugins
+from scanloom.backend import compiles
 
 SETTINGS = {
     "resnet": {"depth": 10, "width": 4},
@@ -56,7 +56,7 @@ def found() -> dict[str, np.ndarray]:
         encoder = build(name, shape, 3)
         made[f"{name} weights"] = np.concatenate([np.ravel(w) for w in encoder.get_weights()])
         if name in ("vit", "convnext", "slices_25d"):
-            encoder.compile(jit_compile=keras.backend.backend() == "jax")
+            encoder.compile(jit_compile=compiles())
             made[f"{name} features"] = np.asarray(encoder.predict_on_batch(images(shape)))
     return made
 

@@ -125,7 +125,7 @@ def test_the_saved_model_gives_the_predictions_of_the_first_seed(result):
 def test_warm_up_leaves_the_encoder_alone_to_the_bit_and_trains_the_head():
     network = classifier(tiny_encoder(None, SHAPE, 0), 2)
     set_frozen(network, True)
-    head_phase = phase_of(network, VIEWS, SETTINGS, False, frozen=True)
+    head_phase = phase_of(network, VIEWS, SETTINGS, frozen=True)
     before = {v.path: np.array(v.numpy()) for v in network.variables}
     random = np.random.default_rng(0)
 
@@ -139,7 +139,7 @@ def test_warm_up_leaves_the_encoder_alone_to_the_bit_and_trains_the_head():
     changed = {v.path for v in network.variables if not np.array_equal(before[v.path], v.numpy())}
     assert changed == {"logits/kernel", "logits/bias"}
     set_frozen(network, False)
-    train_steps(phase_of(network, VIEWS, SETTINGS, False, frozen=False), batch_at, lambda step: 0.1, 5)
+    train_steps(phase_of(network, VIEWS, SETTINGS, frozen=False), batch_at, lambda step: 0.1, 5)
     changed = {v.path for v in network.variables if not np.array_equal(before[v.path], v.numpy())}
     assert changed == set(before)
 
@@ -229,7 +229,7 @@ def test_a_test_patient_in_the_fraction_is_an_error(tmp_path):
 
 def test_balanced_loss_counts_every_class_the_same():
     network = classifier(tiny_encoder(None, SHAPE, 0), 2)
-    phase = phase_of(network, VIEWS, SETTINGS, False, frozen=False)
+    phase = phase_of(network, VIEWS, SETTINGS, frozen=False)
     head_of(network).bias.assign([0.0, 1.0])
     logits = np.array([[0.0, 1.0]] * 4, np.float32)
     given = {"labels": np.array([0, 0, 0, 1]), "weights": np.array([2 / 3, 2 / 3, 2 / 3, 2], np.float32)}

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from scanloom.alternating import Alternating, Player
+from scanloom.backend import compiles
 from scanloom.checkpoints import load_checkpoint, save_checkpoint
 from scanloom.initial_weights import initialise
 
@@ -31,7 +32,7 @@ def make(seed: int = 0, optimizer=keras.optimizers.SGD, turns=TURNS) -> Alternat
         Player("right", networks, ["right"], forward, towards(1.0)),
     ]
     for player in players:
-        player.compile(optimizer=optimizer(RATE), jit_compile=keras.backend.backend() == "jax")
+        player.compile(optimizer=optimizer(RATE), jit_compile=compiles())
     return Alternating(networks["left"], players, turns, FACTORS)
 
 
