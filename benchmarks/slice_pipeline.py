@@ -79,6 +79,7 @@ class Chunk(NamedTuple):
 
 def catalogued(files: list[Path], copies: int) -> Chunk:
     """The series `copies` times."""
+    from scanloom.catalogue import CHUNK_COLUMNS
     from scanloom.readers import dicom
 
     root = files[0].parent
@@ -87,6 +88,7 @@ def catalogued(files: list[Path], copies: int) -> Chunk:
     chosen = images[images.path.isin([file.name for file in files])]
     series = [chosen.assign(series_id=f"{number:016x}") for number in range(copies)]
     images = pd.concat(series, ignore_index=True)
+    images = images[[name for name in CHUNK_COLUMNS if name in images]]
     items = images[["series_id", "slice_index"]].assign(patient_id="p", split="train", level=0.0)
     items = items.assign(item_id=items.series_id + "-" + items.slice_index.astype("str"), row=np.arange(len(items)))
     return Chunk(root, images, items)

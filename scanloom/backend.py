@@ -24,7 +24,7 @@ def compiles() -> bool:
     """Whether steps are compiled by XLA, for `jit_compile`: JAX knows nothing else.
 
     TensorFlow's graphs with oneDNN were measured faster on CPUs than XLA for all but tiny networks, much faster in 3D,
-    and they begin at once (benchmarks/README.md).
+    and they begin at once (benchmarks/README.md). On GPUs nothing was measured.
     """
     return keras.backend.backend() == "jax"
 

@@ -94,7 +94,8 @@ def build_catalogue(
     reader: name of a reader plug-in, `settings` its checked settings.
     where, exclude: conditions on series, see selection.removal_reasons; asked of series that have no other fault.
     group: unit of splits: "patient_id" (DICOM's, else the label table's column), another label-table column, or None.
-    site: label-table column, or one of SITE_COLUMNS; None: DICOM's institution. Institutions are always pseudonyms.
+    site: label-table column, or one of catalogue_series.SITE_COLUMNS; None: DICOM's institution. Institutions are
+        always pseudonyms.
     labels: label table, all columns text; or what gives it from the paths of all files and members of archives; None:
         the reader's own, if it has one. `join`, `key`, `normalise`: see labels.match_rows.
     declared: paths of label tables and masks: found, and excluded as declared.

@@ -10,7 +10,7 @@ from scanloom import selection
 TEXT, WHOLE, NUMBER, BOOLEAN = "str", "int64", "float64", "bool"
 
 # Columns of results/<dataset>/catalogue.parquet, all of them: what is not listed here does not leave private/. Beside
-# each stands why it may. Text that a scanner or a person wrote passes `_presentable` first.
+# each stands why it may. Text that a scanner or a person wrote passes `presentable` first.
 COLUMNS = {
     "series_id": TEXT,  # pseudonym
     "patient_id": TEXT,  # pseudonym

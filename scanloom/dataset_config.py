@@ -110,7 +110,7 @@ def _merged(values: dict, overrides: dict) -> dict:
 
 
 def load_dataset(name: str, folder: Path, use: DatasetUse | None = None) -> DatasetFile:
-    """`<folder>/<name>.yaml`, checked, with the study's overrides of source and reader settings. Raises ConfigError."""
+    """`<folder>/<name>.yaml`, checked, with what the study changes of it. Raises ConfigError."""
     path = Path(folder) / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in Path(folder).glob("*.yaml"))

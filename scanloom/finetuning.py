@@ -157,8 +157,7 @@ def phase_of(network, views, settings: Finetuned, frozen: bool):
     phase = Phase()
     optimizer = optimizer_of(phase, adamw, adamw.Settings(), settings.weight_decay, clip_norm=LARGEST_GRADIENT_NORM)
     phase.compile(optimizer=optimizer, jit_compile=compiles())
-    if not compiles():
-        fuse_normalisations(phase)
+    fuse_normalisations(phase)
     return phase
 
 

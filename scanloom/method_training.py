@@ -13,7 +13,7 @@ import pandas as pd
 
 from scanloom import plugins
 from scanloom.backend import compiles
-from scanloom.budget import Budget
+from scanloom.budget import MOST_IMAGES, Budget
 from scanloom.fused_normalisation import fuse_normalisations
 from scanloom.lazy import keras
 from scanloom.method_batches import batches
@@ -90,10 +90,10 @@ class MethodTraining:
         return getattr(self.plugin, "DECORRELATES", False)
 
     @_fitting
-    def settle(self, images: np.ndarray) -> None:
-        """Let the method compute settings from some stored images [n, *shape], where it wants to."""
+    def settle(self, images: list[np.ndarray]) -> None:
+        """Let the method compute settings from some stored images (batches of them), where it wants to."""
         if hasattr(self.plugin, "settle"):
-            self.settings = self.plugin.settle(self.settings, images, self.shards.image_spec)
+            self.settings = self.plugin.settle(self.settings, np.concatenate(images), self.shards.image_spec)
 
     @_fitting
     def batch_at(self) -> Callable[[int], dict[str, np.ndarray]]:
@@ -134,14 +134,13 @@ class MethodTraining:
             model = self.plugin.build(network, self.settings, self.pipeline, self.seed, classes)
         for player in players_of(model):
             player.compile(optimizer=_optimizer(player, budget), jit_compile=compiles())
-            if not compiles():
-                fuse_normalisations(player)
+            fuse_normalisations(player)
         if budget.ema_momentum is not None:
             begin_averages(model)
         return model
 
 
-def bare_training(shards, *, images_to_settle: int = 512, **what) -> tuple[object, Callable]:
+def bare_training(shards, *, images_to_settle: int = MOST_IMAGES, **what) -> tuple[object, Callable]:
     """(compiled model, step -> batch dict) for short looks at single updates; what: arguments of `MethodTraining`.
 
     Raises DoesNotFit, also where the method does not train.
@@ -149,7 +148,7 @@ def bare_training(shards, *, images_to_settle: int = 512, **what) -> tuple[objec
     training = MethodTraining(shards, **what)
     if not training.plugin.TRAINS:
         raise DoesNotFit(f"{what['method']} trains nothing before the labels come; choose a method that does")
-    training.settle(shards.images(training.rows[:images_to_settle]))
+    training.settle([shards.images(training.rows[:images_to_settle])])
     return training.model(), training.batch_at()
 
 

@@ -72,10 +72,11 @@ def pretrain(
         seed=seed,
     )
     plugin, rows, image_shape = training.plugin, training.rows, training.image_shape
-    looked_at = budget.looked_at(plugin.BRANCHES if plugin.TRAINS else 0)
-    watch = Watch(shards, rows, training.keys, training.pipeline, budget, seed, looked_at)
+    once = hasattr(plugin, "settle") or hasattr(plugin, "showing")
+    looked_at = budget.looked_at(plugin.BRANCHES)
+    watch = Watch(shards, rows, training.keys, training.pipeline, budget, seed, looked_at, once)
     about = {"stopped": None, "kept_update": None}
-    training.settle(np.concatenate(watch.images))
+    training.settle(watch.images)
     sheets = None
     if plugin.TRAINS:
         batch_at = training.batch_at()

@@ -1,4 +1,4 @@
-"""Typed models that refuse keys they do not know, and what the files made of them share."""
+"""What the typed models of the configuration share: they refuse unknown keys; names; their error; keys to suggest."""
 
 import re
 from typing import Annotated

@@ -27,13 +27,24 @@ log = logging.getLogger(__name__)
 class Watch:
     """Fixed whole batches of training images, views of some of them, and the labels they have.
 
-    looked_at: images, and images whose views are compared, of a row, see `Budget.looked_at`; the rest of `images` is
-    for what is looked at once.
+    looked_at: images, and images whose views are compared, of a row, see `Budget.looked_at`. once: `images` holds as
+    many as an unhurried look takes, for methods that look at images once besides.
     """
 
-    def __init__(self, shards, rows, keys, pipeline: Pipeline, budget: Budget, seed: int, looked_at: tuple[int, int]):
+    def __init__(
+        self,
+        shards,
+        rows,
+        keys,
+        pipeline: Pipeline,
+        budget: Budget,
+        seed: int,
+        looked_at: tuple[int, int],
+        once: bool = False,
+    ):
         settings, batch, chosen = budget.monitors, budget.batch, permutation(seed, -1, keys)
-        count = max(1, min(settings.images or MOST_IMAGES, len(chosen)) // batch)
+        most = settings.images or MOST_IMAGES if once else looked_at[0]
+        count = max(1, min(most, len(chosen)) // batch)
         self.chosen = chosen = chosen[: count * batch]
         """Places in `rows` of the images."""
         self.images = [shards.images(rows[chosen[i * batch : (i + 1) * batch]]) for i in range(count)]
@@ -92,7 +103,7 @@ class Watch:
         images = to_unit(np.concatenate(images)[:count])
         views = []
         for view in range(self._views):
-            draws = pipeline.draw(seed, view, -1, keys[:count])
+            draws = pipeline.draw(seed, view, -1, keys[: len(images)])
             views.append(keras.ops.convert_to_numpy(pipeline.apply(keras.ops.convert_to_tensor(images), draws)))
         return np.stack(views, axis=1).reshape(-1, *images.shape[1:])
 

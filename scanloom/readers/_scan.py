@@ -2,8 +2,8 @@
 
 A reader plug-in has `Settings` and three functions:
 `scan(root, settings, *, modality=None, declared=frozenset(), workers=1, unpack_to=None) -> ScanResult`,
-`group_series(scan, settings) -> Grouped`, `read_series(root, rows, settings) -> Volume`, which gets of a series' rows
-the columns of `READ_BY` that there are.
+`group_series(scan, settings) -> Grouped`, `read_series(root, rows, settings) -> Volume`, which looks at no columns of a
+series' rows but those in `_volume.READ_BY`.
 It may have `recognises(start) -> bool`: whether a file that starts with these `START` bytes is of its format.
 """
 
@@ -29,9 +29,6 @@ NOT_UTF8 = "file name is not UTF-8"
 START = 352  # bytes that tell a format: a NIfTI-1 header and what follows it
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # storage classes; multi-frame kinds are .7.1 to .7.4 (PS3.4 B.5)
 BATCH = 64  # files per parcel of work: a header costs a millisecond, handing a parcel over about as much
-
-READ_BY = ("path", "place", "frame", "sop_uid", "series_id", "slice_index", "position_mm")
-READ_BY += tuple(f"orientation_{i}" for i in range(6)) + tuple(f"position_{i}" for i in range(3))
 
 # Columns of `ScanResult.images` and what stands in them where the format does not say.
 IMAGE_COLUMNS = {

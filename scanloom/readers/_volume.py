@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Columns of a series' rows that a reader's `read_series` may look at; the other ones are not handed to it.
+READ_BY = ("path", "place", "frame", "sop_uid", "series_id", "slice_index", "position_mm")
+READ_BY += tuple(f"orientation_{i}" for i in range(6)) + tuple(f"position_{i}" for i in range(3))
+
 
 @dataclass(frozen=True)
 class Volume:

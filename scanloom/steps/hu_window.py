@@ -121,21 +121,23 @@ def apply_uint8(volume: Volume, settings: Settings) -> tuple[np.ndarray, Volume]
     bounds = [bounds_hu(window) for window in settings.windows]
     scales = [(255 / (high - low), -255 * low / (high - low)) for low, high in bounds]
     images = np.empty((*volume.values.shape, len(scales)), np.uint8)
-    most = 2.0**30 / max(scale for scale, _ in scales)
+    # What is scaled must fit into 32 bits.
+    most = 2.0**30 / max(scale for scale, _ in scales) if all(abs(offset) < 2**30 for _, offset in scales) else 0.0
     for hu, out in zip(volume.values, images, strict=True):
-        # Nothing is larger than the root of all squares' sum: one light pass does for nearly every slice.
-        small = hu if np.vdot(hu, hu) < most**2 else _within(hu, bounds)
-        planes = [cv2.addWeighted(small, scale, small, 0, offset, dtype=cv2.CV_8U) for scale, offset in scales]
+        if np.vdot(hu, hu) < most**2:  # one light pass: nothing is larger than the root of all squares' sum
+            planes = [cv2.addWeighted(hu, scale, hu, 0, offset, dtype=cv2.CV_8U) for scale, offset in scales]
+        else:
+            planes = _clipped_first(hu, bounds)
         cv2.merge(planes, out)
     return images, _windowed(volume, settings, np.broadcast_to(np.float32(0), images.shape))
 
 
-def _within(hu: np.ndarray, bounds: list[tuple[float, float]]) -> np.ndarray:
-    """The slice clipped to what any window shows: scaled, other values may not fit into 32 bits."""
+def _clipped_first(hu: np.ndarray, bounds: list[tuple[float, float]]) -> list[np.ndarray]:
+    """uint8 planes of a slice that holds values far beyond any tissue. Raises ValueError where they are not finite."""
     if not np.isfinite(hu).all():
         raise ValueError("the series holds values that are not finite")
-    low, high = zip(*bounds, strict=True)
-    return np.clip(hu, np.float32(min(low)), np.float32(max(high)))
+    above = [np.clip(hu, np.float32(low), np.float32(high)) - np.float32(low) for low, high in bounds]
+    return [cv2.convertScaleAbs(a, alpha=255 / (high - low)) for a, (low, high) in zip(above, bounds, strict=True)]
 
 
 def _windowed(volume: Volume, settings: Settings, values: np.ndarray) -> Volume:

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from dataset_miniatures import miniature_of
 
-from scanloom import config, dataset_config, label_config, label_tables, labels, plugins, preflight, splits
+from scanloom import dataset_config, label_config, label_tables, labels, plugins, preflight, splits
 from scanloom.catalogue import build_catalogue, declared_files
 from scanloom.layout import layout_problem
+from scanloom.plugin_fields import Plugin
 
 BUILT_IN = {"phantom"}  # makes its own images; tests/library/test_phantom.py
 
@@ -211,7 +212,7 @@ def test_real_hippocampi_find_their_masks(shared_data):
     names = {"path": "(?P<folder>.*)images/(?P<case>hippocampus_[0-9]+)[.]nii"}
     given = label_config.Labels(**dataset.labels.model_dump(exclude={"extract"}), extract=names)
     masks = label_config.Masks(file="{folder}labels/{case}.nii.gz")
-    reader = config.Plugin(name="nifti", settings={"ignore": ["labels/*"]})
+    reader = Plugin(name="nifti", settings={"ignore": ["labels/*"]})
     root = shared_data / "hippocampus_part"
     _, _, images = on_real_images(dataset.name, root, labels=given, masks=masks, reader=reader)
     volumes = images.drop_duplicates("series_id")

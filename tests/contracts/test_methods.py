@@ -33,7 +33,7 @@ def test_a_method_says_what_it_is(name):
     assert isinstance(module.TRAINS, bool)
     assert isinstance(module.USES_LABELS, bool)
     assert isinstance(module.FRESH_PER_SEED, bool)
-    assert (1 if module.TRAINS else 0) <= module.BRANCHES
+    assert (module.BRANCHES > 0) == module.TRAINS
     assert not (module.FRESH_PER_SEED and module.TRAINS)
     assert set(RANKS[name]) <= {2, 3}
     assert hasattr(module, "build") is module.TRAINS

@@ -1,12 +1,15 @@
 """Compiler and threads of the Keras backend."""
 
+import keras
 import pytest
 
 from scanloom.backend import compiles, limit_threads
 
 
-def test_tensorflow_trains_as_a_graph():
+def test_tensorflow_trains_as_a_graph_and_jax_compiles(monkeypatch):
     assert compiles() is False
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert compiles() is True
 
 
 def test_no_threads_is_an_error():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from scanloom import plugins
 from scanloom.catalogue import balance_books, build_catalogue, declared_files, unexpected_counts
-from scanloom.catalogue_columns import COLUMNS, SERIES_COLUMNS, presentable
+from scanloom.catalogue_columns import COLUMNS, SERIES_COLUMNS
 from scanloom.catalogue_series import CatalogueError
 from scanloom.identity import chunk_of, pseudonym
 from scanloom.label_config import Labels
@@ -232,22 +232,6 @@ def test_the_private_table_has_one_row_per_series_with_all_that_conditions_can_a
     assert sorted(built.series.series_id[built.series.verdict == "used"]) == sorted(used.series_id)
     assert set(built.series.path) <= set(built.files.path)
     assert (built.series.plane[built.series.verdict == "used"] == "axial").all()
-
-
-# --- what leaves ---------------------------------------------------------------------------------
-
-
-def test_text_that_may_name_somebody_is_withheld():
-    texts = pd.Series(["B30f", "HEAD", "QUINCE^ADAM", "MRN 4711000", "Müller", "", "ORIGINAL\\PRIMARY", "for PT-77X"])
-    patients = pd.Series([""] * 7 + ["PT-77X"])
-    shown = presentable(texts, patients)
-    assert shown.tolist() == ["B30f", "HEAD", "withheld", "withheld", "withheld", "", "ORIGINAL\\PRIMARY", "withheld"]
-
-
-def test_every_column_that_leaves_is_listed_and_no_raw_identifier_is_among_them():
-    raw = {"raw_patient", "series_uid", "study_uid", "sop_uid", "institution", "path", "series_description"}
-    assert raw.isdisjoint(COLUMNS)
-    assert raw - {"sop_uid"} <= set(SERIES_COLUMNS)
 
 
 # --- archives ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from scanloom import label_classes, label_tables, labels
-from scanloom.label_config import Label, Labels, Masks
+from scanloom.label_config import Labels
 from scanloom.label_tables import LabelError
 
 BLEED = {"bleed": {"classes": ["no", "yes"], "values": None}}
@@ -127,17 +127,6 @@ def test_masks_and_official_splits_come_along(rows):
     assert set(masks["mask_path"]) == {"m/1.nii.gz"}
 
 
-def test_a_table_file_is_read_as_text(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfid, label \n007, 1\n008,NA\n")
-    found = label_tables.read_label_table(tmp_path / "t.csv")
-    assert found.to_dict("list") == {"id": ["007", "008"], "label": ["1", "NA"]}
-    (tmp_path / "t.tsv").write_text("id\tlabel\n007\t1\n")
-    assert label_tables.read_label_table(tmp_path / "t.tsv")["label"].tolist() == ["1"]
-    assert np.isnan(label_classes.class_indices(found["label"], "label", ["a", "b"], None)[1])
-    with pytest.raises(LabelError, match=r"label table absent.csv not found"):
-        label_tables.read_label_table(tmp_path / "absent.csv")
-
-
 def test_no_label_table_means_no_labels(rows):
     found = labels.image_table(rows, CATALOGUE, None, {}, "path")
     assert len(found) == 4
@@ -145,151 +134,19 @@ def test_no_label_table_means_no_labels(rows):
         labels.image_table(rows, CATALOGUE, None, BLEED, "path")
 
 
-# Label tables, lists, expressions
-
-
-def spec(**keys):
-    """The key `labels` of a dataset file, with its defaults."""
-    return Labels(**keys).model_dump()
-
-
-def test_tables_are_stacked_and_joined(tmp_path):
-    (tmp_path / "train.csv").write_text("id,dx\na-1,mel\nb-2,nv\n")
-    (tmp_path / "valid.csv").write_text("id,dx\nc-3,nv\n")
-    (tmp_path / "who.txt").write_text("3 lines follow\nA1  p1\nB2  p2\n")
-    more = {"table": "who.txt", "key": "image", "separator": "blanks", "skip_rows": 1, "header": ["image", "person"]}
-    given = spec(
-        table=["train.csv", "valid.csv"], key="id", more_tables=[more], normalise={"-": "", "^a": "A", "^b": "B"}
-    )
-    found = label_tables.read_labels(tmp_path, given)
-    assert found.to_dict("list") == {
-        "id": ["a-1", "b-2", "c-3"],
-        "dx": ["mel", "nv", "nv"],
-        "person": ["p1", "p2", ""],
-    }
-    assert label_tables.label_files(tmp_path, given) == ["train.csv", "valid.csv", "who.txt"]
-
-
-def test_a_table_is_found_by_pattern_if_one_file_fits(tmp_path):
-    (tmp_path / "HAM_metadata.tab").write_text("id\tdx\na\tmel\n")
-    given = spec(table="*metadata*", key="id")
-    assert label_tables.read_labels(tmp_path, given)["dx"].tolist() == ["mel"]
-    (tmp_path / "old_metadata.csv").write_text("id\n")
-    with pytest.raises(LabelError, match="fits 2 files"):
-        label_tables.read_labels(tmp_path, given)
-    with pytest.raises(LabelError, match=r"label table absent\.csv not found"):
-        label_tables.read_labels(tmp_path, spec(table="absent.csv"))
-
-
-def test_a_table_of_another_form_is_an_error_and_not_cut(tmp_path):
-    (tmp_path / "t.csv").write_text("id,dx\na,mel,extra\n")
-    with pytest.raises(LabelError, match="more cells than its header"):
-        label_tables.read_labels(tmp_path, spec(table="t.csv"))
-    (tmp_path / "t.csv").write_text("id,dx\na,mel\nb,nv,1,2\n")
-    with pytest.raises(LabelError, match="cannot be read as text separated by comma"):
-        label_tables.read_labels(tmp_path, spec(table="t.csv"))
-
-
-def test_lists_of_files_give_the_official_split(tmp_path):
-    (tmp_path / "t.csv").write_text("Image Index,x\n1.png,0\n2.png,0\n3.png,0\n")
-    (tmp_path / "train.txt").write_text("1.png\r\n2.png\r\n")
-    (tmp_path / "test.txt").write_text("3.png")
-    lists = {"split": {"train": "train.txt", "test": "test.txt"}}
-    given = spec(table="t.csv", key="Image Index", lists=lists)
-    assert label_tables.read_labels(tmp_path, given)["split"].tolist() == ["train", "train", "test"]
-    (tmp_path / "test.txt").write_text("3.png\n1.png\n")
-    with pytest.raises(LabelError, match=r"test.txt: 1 of its keys stand in another list too"):
-        label_tables.read_labels(tmp_path, given)
-
-
 def test_folders_and_file_names_give_labels_and_patients(rows, tmp_path):
     rows = rows.assign(path=["in/Normal/p1_a.png", "in/COVID/p1_b.png", "in/COVID/p2_c.png", "in/other/x.png"])
-    given = spec(
+    given = Labels(
         extract={"path": "/(?P<folder>COVID|Normal)/(?P<patient>p[0-9]+)_"},
         recode={"folder": {"COVID": "yes", "Normal": "no"}},
         columns={"bleed": {"kind": "binary", "classes": ["no", "yes"], "column": "folder"}},
-    )
+    ).model_dump()
     read = label_tables.read_labels(tmp_path, given, [*rows["path"], "in/readme.txt"])
     assert read["patient"].tolist() == ["p1", "p1", "p2"]
     found = labels.image_table(rows, CATALOGUE, read, given["columns"], "path")
     np.testing.assert_array_equal(found["bleed"], [0, 1, 1, np.nan])
     with pytest.raises(LabelError, match=r"fits none of 1 values of 'path', which have the form a1/a1\.a3"):
         label_tables.read_labels(tmp_path, given, ["q/z.png"])
-
-
-def test_columns_are_extracted_from_a_table_too(tmp_path):
-    (tmp_path / "t.csv").write_text("Path\nS/train/patient01/v.jpg\nodd\n")
-    given = spec(table="t.csv", key="Path", extract={"Path": "(?P<split>train|valid)/(?P<patient>patient[0-9]+)"})
-    found = label_tables.read_labels(tmp_path, given)
-    assert found[["split", "patient"]].to_numpy().tolist() == [["train", "patient01"], ["", ""]]
-
-
-def test_masks_are_found_by_their_name(tmp_path):
-    (tmp_path / "labelsTr").mkdir()
-    (tmp_path / "labelsTr" / "a.nii.gz").touch()
-    given = spec(extract={"path": "images(Tr|Ts)/(?P<case>.+)[.]nii"})
-    masks = Masks(file="labelsTr/{case}.nii.gz").model_dump()
-    found = label_tables.read_labels(tmp_path, given, ["imagesTr/a.nii.gz", "imagesTs/b.nii.gz"], masks)
-    assert found[label_tables.mask_column(masks)].tolist() == ["labelsTr/a.nii.gz", ""]
-    assert label_tables.mask_column(Masks(table_column="m").model_dump()) == "m"
-    assert label_tables.mask_column(None) is None
-
-
-def test_without_table_and_expression_the_reader_is_asked(tmp_path):
-    assert label_tables.read_labels(tmp_path, spec()) is None
-    assert label_tables.label_files(tmp_path, spec()) == []
-
-
-# From cells to classes
-
-
-def column(cells, **label):
-    table = pd.DataFrame({"x": cells} if isinstance(cells, list) else cells, dtype="str")
-    given = Label(**{"kind": "binary", "classes": ["no", "yes"], **label}).model_dump()
-    return label_classes.class_column(table, "x", given)[0].tolist()
-
-
-@pytest.mark.parametrize(
-    ("policy", "blank", "expected"),
-    [
-        ("ignore", None, [1, 0, np.nan, np.nan]),
-        ("zero", None, [1, 0, 0, np.nan]),
-        ("one", None, [1, 0, 1, np.nan]),
-        ("ignore", 0, [1, 0, np.nan, 0]),
-        ("one", 1, [1, 0, 1, 1]),
-    ],
-)
-def test_uncertain_and_blank_cells_follow_the_policy(policy, blank, expected):
-    """Irvin et al. (2019), section 3: U-Ignore, U-Zeros and U-Ones on the codes of CheXpert's table."""
-    found = column(["1.0", "0.0", "-1.0", ""], uncertain=["-1"], uncertain_as=policy, blank=blank)
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_uncertain_without_being_declared_is_an_error():
-    with pytest.raises(LabelError, match=r"'-1\.0' is no class"):
-        column(["1.0", "-1.0"])
-
-
-def test_an_item_of_a_list_is_found_as_a_whole():
-    cells = ["Mass|Nodule", "Masses", "No Finding", "", " Nodule | Mass "]
-    np.testing.assert_array_equal(column(cells, contains="Mass"), [1, 0, 0, np.nan, 1])
-    np.testing.assert_array_equal(column(cells, contains="Mass", blank=0), [1, 0, 0, 0, 1])
-    np.testing.assert_array_equal(column(["a.b", "ab"], contains="a", separator="."), [1, 0])
-
-
-def test_one_hot_columns_become_a_class():
-    cells = {"MEL": ["1.0", "0", "0"], "NV": ["0.0", "0", "1"], "BCC": ["0", "0", ""]}
-    label = {"kind": "multiclass", "classes": ["mel", "nv", "bcc"], "one_hot": ["MEL", "NV", "BCC"]}
-    np.testing.assert_array_equal(column(cells, **label), [0, np.nan, 1])
-    with pytest.raises(LabelError, match=r"1 rows hold 1 in several one_hot columns \(data row 1 first\)"):
-        column({**cells, "BCC": ["1", "0", "0"]}, **label)
-    with pytest.raises(LabelError, match=r"hold 0\.5; expected 0 and 1"):
-        column({**cells, "BCC": ["0.5", "0", "0"]}, **label)
-
-
-def test_a_class_called_none_is_no_missing_value():
-    assert column(["none", "some"], classes=["none", "some"]) == [0, 1]
-    assert column(["none", "1"], values={"none": 0, "1": 1}, blank=1) == [0, 1]
 
 
 def test_the_mean_of_readers_leaves_their_share_beside_the_label(rows):
@@ -302,9 +159,9 @@ def test_the_mean_of_readers_leaves_their_share_beside_the_label(rows):
 
 def test_findings_are_absent_present_or_unknown_each_for_itself(rows):
     findings = {"edema": "Edema", "mass_left": "Mass"}
-    given = spec(
+    given = Labels(
         table="t.csv", key="k", multilabel={"findings": {"columns": findings, "uncertain": ["-1"], "blank": None}}
-    )
+    ).model_dump()
     cells = pd.DataFrame({"k": ["2", "1"], "Edema": ["1", "-1"], "Mass": ["", "0"]}, dtype="str")
     found = labels.image_table(rows, CATALOGUE, cells, given["columns"], "series_uid", "k")
     np.testing.assert_array_equal(found["edema"], [np.nan, np.nan, 1, 1])
@@ -319,34 +176,3 @@ def test_keys_of_both_sides_are_normalised(rows):
     np.testing.assert_array_equal(found["bleed"], [1, 1, 0, 0])
     with pytest.raises(LabelError, match="data rows 1 and 2"):
         labels.match_rows(rows, table("k", ["Doe", "x-Doe"], ["1", "0"]), "patient_id", "k", rules)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"kind": "binary", "classes": ["a", "b", "c"]}, "a binary label has two classes, not 3"),
-        ({"kind": "binary", "classes": ["a", "b"], "readers": ["x", "y"], "contains": "z"}, "exclude each other"),
-        ({"kind": "multiclass", "classes": ["a", "b", "c"], "one_hot": ["x", "y"]}, "2 columns for 3 classes"),
-        ({"kind": "ordinal", "classes": ["a", "b", "c"], "readers": ["x", "y"], "consensus": "any"}, "two classes"),
-        ({"kind": "binary", "classes": ["a", "b"], "values": {"x": 2}}, "'x' is class 2, but the classes are 0 to 1"),
-        ({"kind": "binary", "classes": ["a", "b"], "readers": ["x", "y"], "column": "z"}, "drop it"),
-    ],
-)
-def test_labels_that_contradict_themselves_are_refused(given, message):
-    with pytest.raises(ValueError, match=message):
-        Label(**given)
-
-
-def test_label_tables_that_contradict_themselves_are_refused():
-    with pytest.raises(ValueError, match="is no regular expression"):
-        Labels(extract={"path": "(?P<x>"})
-    with pytest.raises(ValueError, match=r"names no group; write \(\?P<column>...\)"):
-        Labels(extract={"path": "abc"})
-    with pytest.raises(ValueError, match="`table` is null"):
-        Labels(lists={"split": {"train": "a.txt"}})
-    with pytest.raises(ValueError, match="either table_column or file"):
-        Masks()
-    with pytest.raises(ValueError, match="'dx' is a label of that name already"):
-        Labels(
-            columns={"dx": {"kind": "binary", "classes": ["a", "b"]}}, multilabel={"findings": {"columns": {"dx": "D"}}}
-        )

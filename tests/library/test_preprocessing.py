@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from scanloom import preprocessing
+from scanloom.catalogue import CHUNK_COLUMNS
 from scanloom.preprocessing import CannotPreprocess, preprocess_chunk, preprocess_series
-from scanloom.readers._volume import Volume
+from scanloom.readers._volume import READ_BY, Volume
 
 WINDOWS = [{"name": "hu_window", "settings": {"windows": ["brain", "bone"]}}]
 RESIZE = [{"name": "resize", "settings": {"size_px": [8, 10]}}]
@@ -95,6 +96,17 @@ def test_a_chunk_holds_all_images_of_its_series_in_order():
     assert chunk["slope"].shape == chunk["intercept"].shape == (8, 2)
     alone = preprocess_chunk(read, rows().iloc[5:], [*WINDOWS, *RESIZE], 2, "uint8")
     np.testing.assert_array_equal(alone["images"], chunk["images"][5:])
+
+
+def test_readers_are_handed_the_columns_they_may_look_at():
+    assert set(READ_BY) <= set(CHUNK_COLUMNS)
+    table = rows([2]).assign(raw_patient="Doe", **dict.fromkeys(set(READ_BY) - {"series_id"}, 0))
+
+    def reading(series: pd.DataFrame) -> Volume:
+        assert list(series) == list(READ_BY)
+        return ct(len(series))
+
+    assert len(preprocess_chunk(reading, table, WINDOWS, 2, "uint8")["images"]) == 2
 
 
 def test_series_of_other_scale_keep_their_own_way_back():

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from scanloom.backend import compiles
+
 
 class TinyModel(keras.Model):
     """Mean squared error of one dense layer."""
@@ -18,7 +20,7 @@ class TinyModel(keras.Model):
         return keras.ops.mean(keras.ops.square(y_pred - x["target"]))
 
 
-def make_model(jit_compile: bool = False, micro_batches: int = 1) -> TinyModel:
+def make_model(micro_batches: int = 1) -> TinyModel:
     """Compiled with AdamW, the same weights each time."""
     model = TinyModel()
     model(batch_at(0))
@@ -26,7 +28,7 @@ def make_model(jit_compile: bool = False, micro_batches: int = 1) -> TinyModel:
     model.dense.kernel.assign(kernel)
     parts = micro_batches if micro_batches > 1 else None
     optimizer = keras.optimizers.AdamW(1e-3, gradient_accumulation_steps=parts)
-    model.compile(optimizer=optimizer, jit_compile=jit_compile)
+    model.compile(optimizer=optimizer, jit_compile=compiles())
     return model
 
 

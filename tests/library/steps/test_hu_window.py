@@ -120,3 +120,11 @@ def test_one_pass_refuses_values_that_are_not_finite(bad):
 def test_one_pass_takes_values_beyond_integers(huge):
     images, _ = hu_window.apply_uint8(ct([huge, -huge, 40]), hu_window.Settings(windows=["brain"]))
     assert images.ravel().tolist() == [255, 0, 128]  # level 40 is the middle: 127.5 to the even number
+
+
+def test_one_pass_takes_windows_beyond_integers():
+    wide, far = {"level": 0, "width": 4e9}, {"level": 1e7, "width": 1}
+    volume, settings = ct([2e9, 0, -2e9]), hu_window.Settings(windows=["brain", wide, far])
+    images, _ = hu_window.apply_uint8(volume, settings)
+    assert images[..., :2].reshape(3, 2).tolist() == [[255, 255], [0, 128], [0, 0]]
+    np.testing.assert_array_equal(images, np.rint(hu_window.apply(volume, settings).values * 255))

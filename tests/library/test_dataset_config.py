@@ -1,4 +1,4 @@
-"""A study changes single keys of a dataset file without touching it."""
+"""Dataset files, and studies that change single keys of one without touching it."""
 
 import pytest
 
@@ -38,3 +38,13 @@ def test_a_wrong_override_is_an_error_that_names_the_key(root):
         loaded(root, "chexpert", labels={"multilabel": {"findings": {"uncertain_az": "one"}}})
     with pytest.raises(ConfigError, match="paht"):
         loaded(root, "ham10000", source={"paht": "/elsewhere"})
+
+
+def test_missing_dataset_file_names_the_known_ones(root):
+    with pytest.raises(ConfigError, match=r"no dataset 'phantm'.*Did you mean 'phantom'"):
+        dataset_config.load_dataset("phantm", root / "datasets")
+
+
+def test_every_dataset_file_is_valid(root):
+    for path in (root / "datasets").glob("*.yaml"):
+        assert dataset_config.load_dataset(path.stem, root / "datasets").name == path.stem
