@@ -1,9 +1,9 @@
 """From DICOM slices to a shard: three CT windows of 256 pixels, uint8, one process, against the usual ways.
 
 Ours is what a study runs on a chunk of 16 series: `chunk_parts` (the DICOM reader, the steps resize and hu_window,
-rounding to uint8) and the records of the shard writer. What a study does besides, a file between the two rules and
-SHA-256 of the shards, is measured by shard_writing. The peers read with pydicom or SimpleITK and write the same pixels
-with tf.io.TFRecordWriter and tf.train.Example:
+rounding to uint8) and the records of the shard writer, part by part. What a study does besides, a file between the two
+rules and SHA-256 of the shards, is measured by shard_writing. The peers read with pydicom or SimpleITK and write the
+same pixels with tf.io.TFRecordWriter and tf.train.Example:
 
 - pydicom, windows, OpenCV: apply_modality_lut, each window in NumPy, each resized with INTER_AREA;
 - pydicom, OpenCV, windows: float32, resized once, windowed small: the best order of the same libraries;
@@ -16,6 +16,7 @@ two (ours) for as many slices. All work on one thread per process, on files in t
 our pixels must lie within half a grey level of the float64 formula, and the peers' close to them.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -120,28 +121,34 @@ def our_images(chunk: Chunk, size: int) -> int:
 
 
 class Rows:
-    """Images of several parts, asked for one by one, as `serialized_records` does."""
+    """Images of parts that are made when they are asked for, one after the other, as `serialized_records` does.
 
-    def __init__(self, parts: list):
-        self._images = [image for part in parts for image in part.images]
-        self.shape, self.dtype = (len(self._images), *self._images[0].shape), self._images[0].dtype
+    What else is known of each image is that of the first one: the chunk's series are copies.
+    """
+
+    def __init__(self, parts: Iterator, count: int):
+        self._parts, self._start = parts, 0
+        self._part = first = next(parts)
+        self.shape, self.dtype = (count, *first.images.shape[1:]), first.images.dtype
+        self.about = {
+            name: np.repeat(getattr(first, name)[np.newaxis], count, axis=0)
+            for name in ("spacing_mm", "slope", "intercept")
+        }
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return self._images[row]
+        while row >= self._start + len(self._part.images):
+            self._start += len(self._part.images)
+            self._part = next(self._parts)
+        return self._part.images[row - self._start]
 
 
 def our_shard(chunk: Chunk, size: int, file: Path) -> int:
     """Images to a TFRecord file with all that a shard's records hold; their number."""
     from scanloom.shard_writer import serialized_records, write_records
 
-    parts = list(our_parts(chunk, size))
-    counts = [len(part.images) for part in parts]
-    made = {
-        name: np.repeat(np.stack([getattr(part, name) for part in parts]), counts, axis=0)
-        for name in ("spacing_mm", "slope", "intercept")
-    }
+    images = Rows(our_parts(chunk, size), len(chunk.items))
     with open(file, "wb") as out:
-        records = serialized_records({"images": Rows(parts), **made}, chunk.items, ["level"], "benchmark")
+        records = serialized_records({"images": images, **images.about}, chunk.items, ["level"], "benchmark")
         return write_records(out, records)
 
 

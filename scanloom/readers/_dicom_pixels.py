@@ -22,6 +22,7 @@ from scanloom.readers._dicom_values import pixel_distances
 
 AIR_HU = -1024.0  # nothing in a CT is thinner than vacuum (-1000 and noise); lower values are padding or artefacts
 WHOLE = (slice(None), slice(None))
+RANGES = {np.dtype(np.int16): (-(2**15), 2**15 - 1), np.dtype(np.uint16): (0, 2**16 - 1)}
 DISPLAY = "display"  # unit of values after a VOI transformation: grey levels somebody chose, not a quantity
 
 
@@ -262,14 +263,15 @@ def _rescale_into(
     lowest: values below become this.
     """
     table = described.parsed is not None and described.parsed.get("ModalityLUTSequence")
-    whole = slope.is_integer() and intercept.is_integer() and stored.dtype in (np.int16, np.uint16)
+    least, most = RANGES.get(stored.dtype, (None, None))
+    whole = slope.is_integer() and intercept.is_integer() and most is not None
     if table:
         np.copyto(out, _looked_up(stored, table[0], described)[0])
     elif whole and 0 < slope < 200 and abs(intercept) < 2**21:
         # Whole numbers that float32 holds exactly: light passes give what float64 would, on two bytes while possible.
         limit = np.nan if lowest is None else (lowest - intercept) / slope
-        if limit.is_integer() and limit <= np.iinfo(stored.dtype).max:
-            stored = cv2.max(stored, limit) if limit > np.iinfo(stored.dtype).min else stored
+        if limit.is_integer() and limit <= most:
+            stored = cv2.max(stored, limit) if limit > least else stored
             lowest = None
         np.copyto(out, stored)
         if slope != 1:
