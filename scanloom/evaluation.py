@@ -207,10 +207,11 @@ def _comparison_table(
     arms = test.arms
     rows = []
     for name, found in resampled.items():
+        largest = np.ptp(plugins.load("metrics", name).RANGE)  # draws that seeds widen may lie beyond it
         for a in np.flatnonzero(arms.method != baseline):
             arm = arms.iloc[a]
             draws = found.draws[a] - found.draws[_arm(arms, baseline, arm.schedule, arm.fraction)]
-            low, high = st.percentile_interval(draws)
+            low, high = np.clip(st.percentile_interval(draws), -largest, largest)
             rows.append(
                 {
                     **arm[ARM].to_dict(),

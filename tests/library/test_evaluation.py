@@ -198,6 +198,19 @@ def test_too_few_patients_of_a_class_one_seed_or_too_few_resamples_are_not_testa
     assert set(coarse.reason) == {"100 resamples cannot reach 0.05 after Holm over 3 comparisons"}
 
 
+def test_intervals_of_differences_stay_within_what_is_possible():
+    """Two seeds that disagree widen an interval by a t distribution of one degree of freedom."""
+    few = {"patients": 6, "seeds": 2}
+    arms = [
+        predictions({name: lambda _: 0.0}, **few, noise_seed=n) for n, name in enumerate(("from_scratch", "vicreg"))
+    ]
+    found = evaluate(pd.concat(arms, ignore_index=True), CLASSES, metrics=["auroc", "brier"], **RUN).comparisons
+    largest = found.metric.map({"auroc": 1.0, "brier": 2.0})  # ends of their ranges, 0 to 1 and 0 to 2
+    assert (found.low >= -largest).all()
+    assert (found.high <= largest).all()
+    assert (found.low[found.metric == "auroc"] == -1).any()
+
+
 def test_an_absent_class_leaves_the_metric_undefined_and_says_so():
     table = predictions({"from_scratch": scratch, "barlow_twins": better}).assign(label=0)
     result = evaluate(table, CLASSES, metrics=["auroc", "accuracy"], **RUN)
