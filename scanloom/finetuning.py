@@ -164,15 +164,7 @@ def phase_of(network, views, settings: Finetuned, frozen: bool):
 class _Trainer:
     """One network with its two compiled phases; the weights are set back before every training."""
 
-    def __init__(
-        self,
-        shards,
-        task: Task,
-        arm: Arm,
-        views,
-        settings: Finetuned,
-        folder: Path,
-    ):
+    def __init__(self, shards, task: Task, arm: Arm, views, settings: Finetuned, folder: Path):
         self.shards, self.task, self.arm, self.views, self.settings = shards, task, arm, views, settings
         self.folder = folder
         self.image_shape = tuple(shards.images(np.array([0])).shape[1:])
