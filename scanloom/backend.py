@@ -1,5 +1,6 @@
 """How the Keras backend computes: with how many threads, compiled or as a plain graph, and repeatably to the bit."""
 
+import functools
 import os
 
 from scanloom.lazy import keras
@@ -30,7 +31,8 @@ def compiles() -> bool:
 
 
 def make_deterministic() -> None:
-    """From here on, the same step gives the same bits (TensorFlow op determinism; JAX on CPU needs nothing).
+    """From here on, the same step gives the same bits (TensorFlow op determinism and sums in order; JAX on CPU needs
+    nothing). To be called before the steps are built.
 
     The number of threads belongs to the bits: partial sums are added per thread.
     """
@@ -38,3 +40,28 @@ def make_deterministic() -> None:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+        _add_in_order()
+
+
+def _add_in_order() -> None:
+    """Let TensorFlow add the gradients of a tensor used three times or more, and the terms of a loss, from left to
+    right.
+
+    Its operation for such sums, AddN, begins with the first term whose memory nobody else reads any more (buffer
+    forwarding in aggregate_ops.cc), so the last bits depend on what another thread has finished; op determinism does
+    not cover it, measured with TensorFlow 2.21. Two terms have one sum, and so pairs are added instead. Gradients are
+    summed by what the tape has registered, for which there is no public name. Grappler's arithmetic optimisation would
+    join the pairs again.
+    """
+    import tensorflow as tf
+    from tensorflow.python import pywrap_tfe
+    from tensorflow.python.eager import backprop
+
+    registered = backprop._default_vspace
+
+    def summed(gradients):
+        dense = all(isinstance(gradient, tf.Tensor) for gradient in gradients)
+        return functools.reduce(tf.add, gradients) if dense else registered.aggregate_fn(gradients)
+
+    pywrap_tfe.TFE_Py_RegisterVSpace(registered._replace(aggregate_fn=summed))
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
