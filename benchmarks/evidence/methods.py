@@ -5,11 +5,11 @@
         [--frozen-only]
 
 Every set is a study of this folder (`<set>.yaml`), run by Snakemake in a copy of the checkout below `--work`, where a
-run that was broken off goes on. A run of some methods keeps the rows of the others, each with the commit that made it.
-Encoder, views, updates and batches are the same for all methods of a set. Written is
-one table per set: accuracy of the nearest neighbours of frozen features (k = 11, cosine, as Doerrich et al. 2025),
-AUROC of a linear probe and of finetuning per label fraction, and whether the probe beats the one on random features,
-by the paired interval of the study. A method that does not is marked.
+run that was broken off goes on. Lines of methods.md that a run does not make again stay, each with the commit that made
+it. Encoder, views, updates and batches are the same for all methods of a set. Written is one table per set: accuracy of
+the nearest neighbours of frozen features (k = 11, cosine, as Doerrich et al. 2025), AUROC of a linear probe and of
+finetuning per label fraction, and whether the probe beats the one on random features, by the paired interval of the
+study. A method that does not is marked.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _checkout import copy_of_checkout, snakemake
-from _measure import ROOT, machine, versions
+from _measure import ROOT
 
 HERE = Path(__file__).resolve().parent
 SETS = ("pneumoniamnist", "ham10000", "hippocampus", "adrenal")
@@ -35,6 +35,7 @@ LEFT_OUT = {
 NEIGHBOURS = 11
 COMMIT = "commit.txt"  # in a study's folder: what its copy of the checkout is
 BASELINE = "from_scratch"
+SCHEDULES = ("frozen", "finetuned")
 ABOUT = """# Does each method learn?
 
 Made by `make evidence` (benchmarks/evidence/methods.py); nothing here is written by hand. AUROC on test, mean of the
@@ -176,47 +177,82 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def with_earlier(rows: list[dict], file: Path) -> list[dict]:
-    """The rows, and of other methods those that the file of an earlier run holds."""
-    earlier = json.loads(file.read_text())["rows"] if file.exists() else []
-    new = {row["method"] for row in rows}
-    return [*rows, *(row for row in earlier if row["method"] not in new)]
+def cells_of(row: dict, study: dict, commit: str) -> dict[str, str]:
+    """A row as its line in the table says it, by column; a schedule that was not run is left out."""
+    fractions = [f"{fraction:g}" for fraction in study["fractions"]]
+    cells = {"method": row["method"], f"kNN, k = {NEIGHBOURS}": f"{row['knn']:.3f}"}
+    for schedule, fraction in ((s, f) for s in SCHEDULES for f in fractions if f"{s} {f}" in row):
+        cells[column(schedule, fraction)] = f"{row[f'{schedule} {fraction}']:.3f}"
+    difference, above = said(row, fractions)
+    cells |= {f"probe minus random features, {percent(fractions[1])}": difference, "beats random features": above}
+    return cells | {"commit": commit} | ({"ended early": row["ended"]} if row["ended"] else {})
 
 
-def table(study: dict, rows: list[dict]) -> str:
+def column(schedule: str, fraction: str) -> str:
+    """Title of the column of a schedule's AUROC at this fraction of the labels."""
+    return f"{schedule}, {percent(fraction)}"
+
+
+def percent(fraction: str) -> str:
+    """Such as "10 %"."""
+    return f"{100 * float(fraction):g} %"
+
+
+def table(study: dict, lines: list[dict[str, str]]) -> str:
     """Markdown: one line per method, best probe first; a dash where a method was not run so."""
     fractions = [f"{fraction:g}" for fraction in study["fractions"]]
-    schedules = [name for name in ("frozen", "finetuned") if any(f"{name} {fractions[0]}" in row for row in rows)]
-    head = ["method", f"kNN, k = {NEIGHBOURS}"]
-    head += [f"{schedule}, {100 * float(fraction):g} %" for schedule in schedules for fraction in fractions]
-    head += [f"probe minus random features, {100 * float(fractions[1]):g} %", "beats random features", "commit"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for row in sorted(rows, key=lambda row: -row[f"frozen {fractions[1]}"]):
-        cells = [row["method"], f"{row['knn']:.3f}"]
-        values = [row.get(f"{schedule} {fraction}") for schedule in schedules for fraction in fractions]
-        cells += ["-" if value is None else f"{value:.3f}" for value in values]
-        cells += [*said(row, fractions), row["commit"]]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    known = {title for line in lines for title in line}
+    head = ["method", f"kNN, k = {NEIGHBOURS}", *(column(s, f) for s in SCHEDULES for f in fractions)]
+    head += [f"probe minus random features, {percent(fractions[1])}", "beats random features", "ended early", "commit"]
+    head = [title for title in head if title in known]
+    best_first = sorted(lines, key=lambda line: -float(line[column("frozen", fractions[1])]))
+    rows = [head, ["---"] * len(head), *([line.get(title, "-") for title in head] for line in best_first)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def said(row: dict, fractions: list[str]) -> list[str]:
+def said(row: dict, fractions: list[str]) -> tuple[str, str]:
     """The difference with its interval, and at which fractions it is above 0."""
     if row["method"] == BASELINE:
-        return ["-", "is random features"]
+        return "-", "is random features"
     difference, low, high = row[f"difference frozen {fractions[1]}"]
     above = [fraction for fraction in fractions if row.get(f"difference frozen {fraction}", [0, 0])[1] > 0]
-    shares = ", ".join(f"{100 * float(fraction):g} %" for fraction in above)
-    return [f"{difference:+.3f} ({low:+.3f} to {high:+.3f})", f"at {shares}" if above else "**no**"]
+    shares = ", ".join(map(percent, above))
+    return f"{difference:+.3f} ({low:+.3f} to {high:+.3f})", f"at {shares}" if above else "**no**"
 
 
-def page(found: dict[str, dict]) -> str:
-    """methods.md, from what `--work` holds of each set."""
+def parts_of(page: str) -> dict[str, str]:
+    """The text below each set's heading."""
+    [_, *parts] = page.split("\n## ")
+    return {name: text.strip() for name, _, text in (part.partition("\n") for part in parts)}
+
+
+def lines_of(part: str) -> list[dict[str, str]]:
+    """The lines of a set's table, each by column; a dash is nothing."""
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in part.splitlines() if line[:1] == "|"]
+    if not rows:
+        return []
+    [head, _, *rest] = rows
+    return [{title: cell for title, cell in zip(head, row, strict=True) if cell != "-"} for row in rest]
+
+
+def page_of(parts: dict[str, str]) -> str:
+    """methods.md."""
     left_out = "; ".join(f"{name} ({why})" for name, why in LEFT_OUT.items())
-    parts = [ABOUT.format(left_out=left_out)]
-    for name, about in found.items():
-        parts += [f"## {name}\n", about["said"] + "\n", about["table"] + "\n"]
-    return "\n".join(parts)
+    found = [f"## {name}\n\n{parts[name]}\n" for name in SETS if name in parts]
+    return "\n".join([ABOUT.format(left_out=left_out), *found])
+
+
+def introduction(name: str, study: dict, folder: Path, lines: dict[str, dict]) -> str:
+    """What was run, and what was not."""
+    budget, methods = study["pretraining"], study_of(name, Path(), Path())["pretraining"]["methods"]
+    missing = [method for method in methods if method not in lines]
+    tuned = any(title.startswith("finetuned") for line in lines.values() for title in line)
+    return (
+        f"{pd.Timestamp.today().date()}. Encoder of {parameters(folder, study) / 1e6:.2f} M parameters; pretraining of "
+        f"{budget['updates']} updates of {budget['batch']} images; seeds {study['seeds']}."
+        + (f" Not run yet: {', '.join(missing)}." if missing else "")
+        + ("" if tuned else " Finetuning was not run.")
+    )
 
 
 def main() -> None:
@@ -232,25 +268,13 @@ def main() -> None:
     for name in arguments.sets:
         options = (arguments.cores, arguments.frozen_only, arguments.methods)
         study, folder = run_study(name, arguments.shared.resolve(), work, *options)
-        made_by = {"commit": (folder / COMMIT).read_text().strip()}
-        rows = with_earlier([row | made_by for row in rows_of(study, folder)], work / f"{name}.json")
-        about = {"date": pd.Timestamp.today().date().isoformat(), "machine": machine(), "versions": versions()}
-        budget = study["pretraining"]
-        about["said"] = (
-            f"{about['date']}. Encoder of {parameters(folder, study) / 1e6:.2f} M parameters; pretraining of "
-            f"{budget['updates']} updates of {budget['batch']} images; seeds {study['seeds']}."
-        )
-        about["said"] += "".join(f" {row['method']} ended at {row['ended']}." for row in rows if row["ended"])
-        done = {row["method"] for row in rows}
-        missing = [method for method in study_of(name, Path(), Path())["pretraining"]["methods"] if method not in done]
-        about["said"] += f" Not run yet: {', '.join(missing)}." if missing else ""
-        tuned = {row["method"] for row in rows if any(key.startswith("finetuned ") for key in row)}
-        about["said"] += "" if tuned else " Finetuning was not run."
-        about |= {"rows": rows, "table": table(study, rows)}
-        (work / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
-        print(f"{name}\n\n{about['table']}\n")
-        found = {known: work / f"{known}.json" for known in SETS}
-        page_file.write_text(page({n: json.loads(f.read_text()) for n, f in found.items() if f.exists()}))
+        made_by = (folder / COMMIT).read_text().strip()
+        lines = {row["method"]: cells_of(row, study, made_by) for row in rows_of(study, folder)}
+        parts = parts_of(page_file.read_text())
+        lines = {line["method"]: line for line in lines_of(parts.get(name, ""))} | lines
+        parts[name] = "\n\n".join([introduction(name, study, folder, lines), table(study, list(lines.values()))])
+        print(f"{name}\n\n{parts[name]}\n", flush=True)
+        page_file.write_text(page_of(parts))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The studies of `make evidence` are valid, and none of the methods is forgotten."""
 
 import importlib
-import json
 from pathlib import Path
 
 import pytest
@@ -37,17 +36,27 @@ def test_the_page_marks_methods_that_do_not_beat_random_features(methods):
     assert methods.said({"method": "from_scratch"}, fractions)[1] == "is random features"
 
 
-def test_rows_of_earlier_runs_are_kept_and_replaced_by_new_ones(methods, tmp_path):
-    def row(method, value, **more):
-        about = {"method": method, "knn": 0.5, "commit": "abc", "frozen 0.1": value, "frozen 1": value}
-        return about | {f"difference frozen {f}": [0.1, 0.05, 0.2] for f in ("0.1", "1")} | more
+def test_lines_of_earlier_runs_are_read_from_the_page_and_written_as_they_were(methods, root):
+    page = (root / "benchmarks" / "methods.md").read_text()
+    parts = methods.parts_of(page)
+    for name, part in parts.items():
+        study = methods.study_of(name, Path(), Path())
+        parts[name] = f"{part.partition(chr(10))[0]}\n\n{methods.table(study, methods.lines_of(part))}"
+    assert methods.page_of(parts) == page
 
-    file = tmp_path / "set.json"
-    assert methods.with_earlier([row("a", 0.7)], file) == [row("a", 0.7)]
-    file.write_text(json.dumps({"rows": [row("a", 0.6), row("b", 0.8, **{"finetuned 0.1": 0.9})]}))
-    rows = methods.with_earlier([row("a", 0.7)], file)
-    assert [(r["method"], r["frozen 1"]) for r in rows] == [("a", 0.7), ("b", 0.8)]
-    lines = methods.table({"fractions": [0.1, 1.0]}, rows).splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| b", "| a"]
-    assert "| 0.900 | - |" in lines[2]
-    assert "| - | - |" in lines[3]
+
+def test_a_new_line_says_what_was_run_and_the_table_puts_the_best_probe_first(methods):
+    def line(method, value, **more):
+        row = {"method": method, "knn": 0.5, "frozen 0.1": value, "frozen 1": value, "ended": ""} | more
+        row |= {f"difference frozen {fraction}": [0.1, 0.05, 0.2] for fraction in ("0.1", "1")}
+        return methods.cells_of(row, study, "abc")
+
+    study = {"fractions": [0.1, 1.0]}
+    lines = [line("a", 0.7, ended="update 5: collapsed"), line("b", 0.8, **{"finetuned 0.1": 0.9})]
+    assert methods.table(study, lines).splitlines() == [
+        "| method | kNN, k = 11 | frozen, 10 % | frozen, 100 % | finetuned, 10 % | probe minus random features, 100 % "
+        "| beats random features | ended early | commit |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| b | 0.500 | 0.800 | 0.800 | 0.900 | +0.100 (+0.050 to +0.200) | at 10 %, 100 % | - | abc |",
+        "| a | 0.500 | 0.700 | 0.700 | - | +0.100 (+0.050 to +0.200) | at 10 %, 100 % | update 5: collapsed | abc |",
+    ]
