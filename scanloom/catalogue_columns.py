@@ -46,6 +46,7 @@ COLUMNS = {
     "signed": BOOLEAN,
     "rescale_slope": NUMBER,
     "rescale_intercept": NUMBER,
+    "rescale_type": TEXT,  # a code (PS3.3 C.11.1.1.2)
     "transfer_syntax": TEXT,
     "tilt_deg": NUMBER,
     "kvp": NUMBER,
@@ -57,7 +58,7 @@ COLUMNS = {
     "chunk": WHOLE,  # ours
 }
 WRITTEN = ("modality", "body_part", "view_position", "laterality", "image_type", "patient_sex", "manufacturer")
-WRITTEN += ("scanner_model", "kernel", "photometric")
+WRITTEN += ("scanner_model", "kernel", "photometric", "rescale_type")
 WITHHELD = "withheld"  # stands for text that might name somebody
 # Columns of the private table of series: what conditions can use, the verdict, and the raw identifiers.
 SERIES_COLUMNS = {name: selection.DTYPES[kind] for name, (kind, _) in selection.COLUMNS.items()} | dict.fromkeys(

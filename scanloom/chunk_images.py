@@ -70,16 +70,16 @@ def write_parts(
 ) -> tuple[int, ...]:
     """Write the parts one after the other; the shape of the images. Same parts, same bytes.
 
-    All images have one shape, type, unit and channels (`preprocessing.chunk_parts` sees to it). steps: what was
+    All images have one shape, type and channels (`preprocessing.chunk_parts` sees to it). steps: what was
     done to the images, noted with them. rank, dtype: of an array without images, where there are no parts. Both files
     appear whole or not at all.
     """
-    rows, shape, dtype, unit, channels, check = [], (0,) * (rank + 2), np.dtype(dtype), "", (), 0
+    rows, shape, dtype, channels, check = [], (0,) * (rank + 2), np.dtype(dtype), (), 0
     with whole_file(images_file) as file:
         _write_header(file, shape, dtype)
         for part in parts:
             if not rows:
-                shape, dtype, unit, channels = (0, *part.images.shape[1:]), part.images.dtype, part.unit, part.channels
+                shape, dtype, channels = (0, *part.images.shape[1:]), part.images.dtype, part.channels
                 file.seek(0)
                 _write_header(file, shape, dtype)
             images = np.ascontiguousarray(part.images)
@@ -103,12 +103,18 @@ def write_parts(
             spacing_mm=per_image([row.spacing_mm for row in rows], np.float32),
             slope=per_image([row.slope for row in rows], np.float64),
             intercept=per_image([row.intercept for row in rows], np.float64),
-            unit=np.array(unit),
+            unit=np.array(joined_unit(row.unit for row in rows)),
             channels=np.array(channels, dtype="U"),
             steps=np.array(json.dumps(steps)),
             images_crc32c=np.array(check, np.uint32),
         )
     return shape
+
+
+def joined_unit(units: Iterable[str]) -> str:
+    """The unit of all; "" where they differ."""
+    found = set(units)
+    return found.pop() if len(found) == 1 else ""
 
 
 def read_parts(images_file: Path, about_file: Path) -> dict:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from scanloom import plugins
 from scanloom.atomic_files import whole_file
-from scanloom.chunk_images import Part
+from scanloom.chunk_images import Part, joined_unit
 from scanloom.readers._volume import READ_BY, EarlyStep, Volume
 from scanloom.steps._masks import moved
 from scanloom.steps._scale import is_scaled
@@ -204,7 +204,7 @@ def preprocess_chunk(
     """`chunk_parts` all at once, in memory: for a few series.
 
     images `dtype` [n, *spatial, C], series_id [n], slice_index [n], spacing_mm [n, rank], slope [n, C], intercept
-    [n, C], unit, channels [C]; n may be 0.
+    [n, C], unit ("" where series differ), channels [C]; n may be 0.
     """
     parts = list(chunk_parts(read, chunk_rows, steps, rank, dtype, read_blocks))
     if not parts:
@@ -221,7 +221,7 @@ def preprocess_chunk(
         "series_id": np.repeat(np.array([part.series_id for part in parts]), counts),
         "slice_index": np.concatenate([part.slice_index for part in parts]).astype(np.int64),
         **{name: per_image(name) for name in ("spacing_mm", "slope", "intercept")},
-    } | _named(parts[-1].unit, parts[-1].channels)
+    } | _named(joined_unit(part.unit for part in parts), parts[-1].channels)
 
 
 def _preprocessed(
@@ -325,18 +325,28 @@ def _named(unit: str, channels: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def _assert_alike(part: Part, first: Part) -> None:
-    """All images of a chunk have one shape, unit and channels."""
+    """All images of a chunk have one shape and channels, and one unit unless a step has mapped them to [0, 1]."""
     if part.images.shape[1:] != first.images.shape[1:]:
         raise CannotPreprocess(
             f"series {part.series_id}: images of shape {part.images.shape[1:]} (spatial, channels), earlier ones "
             f"{first.images.shape[1:]}; add the step resize or crop_or_pad so that all images get one size"
         )
-    if (part.unit, part.channels) != (first.unit, first.channels):
+    if part.channels != first.channels:
         raise CannotPreprocess(
-            f"series {part.series_id}: channels {part.channels} in '{part.unit}', earlier ones {first.channels} in "
-            f"'{first.unit}'; make the reader give all images alike (grey or rgb; unit: arbitrary for NIfTI of mixed "
-            "types), or exclude one kind"
+            f"series {part.series_id}: channels {part.channels}, earlier ones {first.channels}; make the reader give all "
+            "images alike (grey or rgb), or exclude one kind"
         )
+    if part.unit != first.unit and not (_is_mapped(part) and _is_mapped(first)):
+        raise CannotPreprocess(
+            f"series {part.series_id}: values in '{part.unit}', earlier ones in '{first.unit}', and stored as they are "
+            "one number would mean two things; add a step that maps each series to [0, 1] (percentile, min_max over "
+            "volume), or exclude one kind"
+        )
+
+
+def _is_mapped(part: Part) -> bool:
+    """Whether a step has mapped the values to [0, 1]: what they meant, slope and intercept say image by image."""
+    return part.images.dtype == np.uint8 or not (part.slope == 1).all()
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

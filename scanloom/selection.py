@@ -52,6 +52,7 @@ COLUMNS = {
     "n_missing": (WHOLE, "slices missing from the stack"),
     "rescale_slope": (NUMBER, ""),
     "rescale_intercept": (NUMBER, ""),
+    "rescale_type": (TEXT, "RescaleType, what rescaled values are: HU, MGML, ..."),
     "kvp": (NUMBER, "tube voltage in kV"),
     "tube_current_ma": (NUMBER, "tube current in mA"),
     "echo_time_ms": (NUMBER, ""),

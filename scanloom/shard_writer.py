@@ -139,7 +139,7 @@ def _row_of_item(preprocessed: dict, items: pd.DataFrame, where: str) -> pd.Seri
 
 
 def _image_spec(preprocessed: dict) -> dict:
-    """What the manifest says of the images; slope, intercept and range are null where images differ."""
+    """What the manifest says of the images; slope, intercept, range and unit are null where images differ."""
     pixels = preprocessed["images"]
     slope, intercept = (_common(preprocessed[name]) for name in ("slope", "intercept"))
     known = slope is not None and intercept is not None
@@ -150,7 +150,7 @@ def _image_spec(preprocessed: dict) -> dict:
         "channels": [str(name) for name in preprocessed["channels"]],
         "slope": slope,
         "intercept": intercept,
-        "unit": str(preprocessed["unit"]),
+        "unit": str(preprocessed["unit"]) or None,
         "range": [[b, a * largest + b] for a, b in zip(slope, intercept, strict=True)] if known else None,
     }
 

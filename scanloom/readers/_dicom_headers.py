@@ -50,6 +50,8 @@ LOCALIZER = "localizer"
 MOSAIC = "mosaic of slices"
 COLOUR = "colour picture in a CT series"
 NO_RESCALE = "no rescale to HU"
+OTHER_UNIT = "rescale to another unit than HU"
+_HOUNSFIELD = ("", "HU", "US")  # rescale types of CT: Hounsfield units, and not said (PS3.3 C.11.1.1.2)
 
 OLDEST_YEARS = 90.0  # all ages above 89 are one (45 CFR 164.514(b)(2)(i)(C))
 AGE_UNITS = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}  # of a year (PS3.5 6.2, AS)
@@ -263,6 +265,8 @@ def _unwanted(found: Found, modality: str | None) -> str:
         return COLOUR
     if found_modality == "CT" and math.isnan(image.get("rescale_intercept", _NAN)) and not found.has_modality_lut:
         return NO_RESCALE
+    if found_modality == "CT" and image.get("rescale_type", "").upper() not in _HOUNSFIELD:
+        return OTHER_UNIT
     return ""
 
 

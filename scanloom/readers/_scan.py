@@ -55,6 +55,7 @@ IMAGE_COLUMNS = {
     "signed": False,
     "rescale_slope": np.nan,
     "rescale_intercept": np.nan,
+    "rescale_type": "",
     "transfer_syntax": "",
     "kvp": np.nan,
     "tube_current_ma": np.nan,

@@ -4,10 +4,10 @@ Files are opened read-only and judged by content. Only the elements that `_dicom
 private ones among them, are dropped. A file or a whole series that is left out has one of the reasons below, the first
 that applies in the order in which they stand here:
 
-of a file: "not a DICOM file", "unreadable", "truncated", "directory of files (DICOMDIR)", "no pixel data",
-"wrong modality: MR", "localizer", "mosaic of slices", "colour picture in a CT series", "no rescale to HU",
-"undecodable: <transfer syntax>", "burned-in text suspected", "secondary capture", "text in overlay planes suspected",
-"private elements", "duplicate instance", "instance UID of another image";
+of a file: "not a DICOM file", "unreadable", "truncated", "directory of files (DICOMDIR)", "no pixel data", "wrong
+modality: MR", "localizer", "mosaic of slices", "colour picture in a CT series", "no rescale to HU", "rescale to another
+unit than HU" (iodine maps and their like), "undecodable: <transfer syntax>", "burned-in text suspected", "secondary
+capture", "text in overlay planes suspected", "private elements", "duplicate instance", "instance UID of another image";
 of all files of a series: "mixed patients", "mixed orientation", "mixed image size", "too few slices",
 "multi-frame without positions", "no positions", "multi-phase" (phases that are complete, where they are not split),
 "repeated positions", "missing slices", "unequal spacing", "gantry tilt".

@@ -119,6 +119,22 @@ def test_series_of_other_scale_keep_their_own_way_back():
     np.testing.assert_allclose(chunk["slope"][:, 0] * 255, [3, 6])
 
 
+def of_several_units(series):
+    unit = {"s0": "0-4095", "s1": "arbitrary"}[series["series_id"].iloc[0]]
+    return Volume(np.arange(4, dtype=np.float32).reshape(1, 2, 2), unit, (np.nan,) * 3)
+
+
+def test_series_in_other_units_lie_side_by_side_once_they_are_mapped_to_one_range():
+    chunk = preprocess_chunk(of_several_units, rows([1, 1]), [{"name": "percentile", "settings": {}}], 2, "uint8")
+    np.testing.assert_array_equal(chunk["images"][0], chunk["images"][1])
+    assert chunk["unit"] == ""
+
+
+def test_values_stored_as_they_are_have_one_unit():
+    with pytest.raises(CannotPreprocess, match="series s1: values in 'arbitrary', earlier ones in '0-4095'.*percentile"):
+        preprocess_chunk(of_several_units, rows([1, 1]), [], 2, "uint16")
+
+
 @pytest.mark.parametrize("rank", [2, 3])
 def test_an_empty_chunk_is_written_and_read(tmp_path, rank):
     chunk = preprocess_chunk(read, rows().iloc[:0], WINDOWS, rank, "uint8")

@@ -204,6 +204,9 @@ def test_the_first_reason_that_applies_is_given(tmp_path):
     assert read(tmp_path, {"ImageType": "derived\\localizer", "RescaleIntercept": None})[0] == "localizer"
     assert read(tmp_path, {"RescaleIntercept": None})[0] == "no rescale to HU"
     assert read(tmp_path, {"RescaleIntercept": ""})[0] == "no rescale to HU"
+    assert read(tmp_path, {"RescaleType": "MGML"})[0] == "rescale to another unit than HU"
+    assert [read(tmp_path, {"RescaleType": kind})[0] for kind in ("HU", "US", "hu ", "")] == [""] * 4
+    assert read(tmp_path, {"Modality": "PT", "RescaleType": "MGML"})[0] == ""
     assert read(tmp_path, {"PixelData": None})[0] == "no pixel data"
     assert read(tmp_path, {"Rows": None})[0] == "unreadable"
     assert read(tmp_path, {"Rows": 0})[0] == "unreadable"
