@@ -75,6 +75,11 @@ class Alternating:
         return len(self._order)
 
     @property
+    def loss_names(self) -> list[str]:
+        """Of the players' own losses, one of which each update reports."""
+        return [f"{player.name}_loss" for player in self.players]
+
+    @property
     def variables(self) -> list:
         """The variables of all networks, each once."""
         every = {id(variable): variable for player in self.players for variable in player.variables}

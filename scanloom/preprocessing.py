@@ -333,8 +333,8 @@ def _assert_alike(part: Part, first: Part) -> None:
         )
     if part.channels != first.channels:
         raise CannotPreprocess(
-            f"series {part.series_id}: channels {part.channels}, earlier ones {first.channels}; make the reader give all "
-            "images alike (grey or rgb), or exclude one kind"
+            f"series {part.series_id}: channels {part.channels}, earlier ones {first.channels}; make the reader give "
+            "all images alike (grey or rgb), or exclude one kind"
         )
     if part.unit != first.unit and not (_is_mapped(part) and _is_mapped(first)):
         raise CannotPreprocess(

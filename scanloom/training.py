@@ -7,6 +7,7 @@ number of threads: see `backend.make_deterministic`.
 """
 
 import logging
+import math
 import signal
 import sys
 import threading
@@ -165,7 +166,9 @@ class _Training:
         """The history's row of the interval that ends here."""
         reported = means(self.logs)
         row = {"step": self.step, "loss": reported.pop("loss"), "learning_rate": learning_rate, **clock.read()}
-        return row | {"retries": self.retries, **reported}
+        # A player without a turn in this interval has no loss; rules that ask for its column must still find it.
+        idle = dict.fromkeys(getattr(self.model, "loss_names", ()), math.nan)
+        return row | {"retries": self.retries, **idle, **reported}
 
     def load(self) -> None:
         self.step, self.rows, self.logs, self.retries = load_checkpoint(self.checkpoint, self.model)

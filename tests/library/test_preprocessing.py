@@ -131,7 +131,8 @@ def test_series_in_other_units_lie_side_by_side_once_they_are_mapped_to_one_rang
 
 
 def test_values_stored_as_they_are_have_one_unit():
-    with pytest.raises(CannotPreprocess, match="series s1: values in 'arbitrary', earlier ones in '0-4095'.*percentile"):
+    said = "series s1: values in 'arbitrary', earlier ones in '0-4095'.*percentile"
+    with pytest.raises(CannotPreprocess, match=said):
         preprocess_chunk(of_several_units, rows([1, 1]), [], 2, "uint16")
 
 

@@ -234,6 +234,15 @@ def test_a_loss_that_is_never_finite_names_update_and_images(tmp_path, monkeypat
         tiny.run("barlow_twins", tmp_path, budget=options(), **SMALL_CNN)
 
 
+def test_players_without_a_turn_in_an_interval_have_no_loss_there_and_end_nothing(tmp_path):
+    ends = {"early_stopping": {"metric": "generator_loss", "patience": 3}}
+    chosen = options(updates=3, interval=1, keep="best", best_by="generator_loss", **ends)
+    about = tiny.run("gan", tmp_path, budget=chosen, **SMALL_CNN)
+    losses = pd.read_parquet(tmp_path / "history.parquet")["generator_loss"]
+    assert list(losses.isna()) == [True, False, True]
+    assert (about["kept_update"], about["stopped"]) == (2, None)
+
+
 def test_a_column_that_does_not_exist_is_named_with_those_that_do(tmp_path):
     with pytest.raises(ValueError, match=r"best_by: the history has no column 'knn_leval'. Known: .*rankme"):
         tiny.run("barlow_twins", tmp_path, budget=options(keep="best", best_by="knn_leval"), **SMALL_CNN)
