@@ -153,7 +153,9 @@ def _grey(
             _fill_with_lowest(out, mask)
         return DISPLAY
     low, high = _stored_range(described)
-    if described.photometric == "MONOCHROME1" and not is_ct and stored.dtype.kind in "iu":
+    turned = described.photometric == "MONOCHROME1" and not is_ct and stored.dtype.kind in "iu"
+    table = _modality_table(described)
+    if turned and table is None:
         # Lower stored values are brighter (PS3.3 C.7.6.3.1.2). HU are physical: there it only says how to show them.
         stored = (low + high) - stored.astype(np.int64)
     if is_ct:
@@ -162,6 +164,9 @@ def _grey(
             np.copyto(out, np.float32(AIR_HU), where=mask)
         return "HU"
     rescaled = _rescale_into(out, stored, slope, intercept, described)
+    if turned and table is not None:
+        # The table is written for values as they are stored.
+        np.subtract(2 ** int(table.LUTDescriptor[2]) - 1, out, out=out)
     if padded:
         _fill_with_lowest(out, mask)
     if rescaled or low != 0 or stored.dtype.kind == "f":
@@ -262,11 +267,11 @@ def _rescale_into(
 
     lowest: values below become this.
     """
-    table = described.parsed is not None and described.parsed.get("ModalityLUTSequence")
+    table = _modality_table(described)
     least, most = RANGES.get(stored.dtype, (None, None))
     whole = slope.is_integer() and intercept.is_integer() and most is not None
-    if table:
-        np.copyto(out, _looked_up(stored, table[0], described)[0])
+    if table is not None:
+        np.copyto(out, _looked_up(stored, table, described)[0])
     elif whole and 0 < slope < 200 and abs(intercept) < 2**21:
         # Whole numbers that float32 holds exactly: light passes give what float64 would, on two bytes while possible.
         limit = np.nan if lowest is None else (lowest - intercept) / slope
@@ -282,7 +287,13 @@ def _rescale_into(
         np.copyto(out, stored * slope + intercept, casting="same_kind")
     if lowest is not None:
         cv2.max(out, lowest, out)
-    return bool(table) or (slope, intercept) != (1.0, 0.0)
+    return table is not None or (slope, intercept) != (1.0, 0.0)
+
+
+def _modality_table(described: PixelDescription) -> Dataset | None:
+    """The lookup table from stored to physical values, where the file has one (PS3.3 C.11.1.1)."""
+    tables = described.parsed is not None and described.parsed.get("ModalityLUTSequence")
+    return tables[0] if tables else None
 
 
 def _looked_up(values: np.ndarray, table: Dataset, described: PixelDescription) -> tuple[np.ndarray, int]:

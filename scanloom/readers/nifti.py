@@ -163,5 +163,6 @@ def _data_file(path: Path) -> tuple[Path, str]:
     for ending, other in ((".hdr", ".img"), (".HDR", ".IMG"), (".hdr.gz", ".img.gz")):
         data = path.with_name(name.removesuffix(ending) + other)
         if name.endswith(ending) and data.is_file():
-            return data, "zlib" if data.read_bytes()[:2] == b"\x1f\x8b" else ""
+            with data.open("rb") as file:
+                return data, "zlib" if file.read(2) == b"\x1f\x8b" else ""
     raise Refused("data file is missing")

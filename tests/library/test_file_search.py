@@ -23,8 +23,13 @@ def test_a_linked_folder_is_found_once_and_under_its_real_name(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "z")
     (tmp_path / "z/loop").symlink_to(tmp_path)
     (tmp_path / "out").symlink_to(tmp_path.parent / "elsewhere")
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert find_files(tmp_path) == ["out/2", "z/1"]
+
+
+def test_links_that_lead_nowhere_are_counted(tmp_path):
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert find_files(tmp_path) == ["dangling", "loop"]
 
 
 def test_pipes_and_sockets_are_no_files(tmp_path):

@@ -431,6 +431,17 @@ def test_a_modality_table_gives_what_pydicom_gives(tmp_path, first, bits):
     assert ours.unit == "arbitrary"
 
 
+def test_a_modality_table_is_looked_up_before_monochrome1_is_turned_round(tmp_path):
+    """PS3.3 C.7.6.3.1.2 is about what is displayed, which the table comes before; the table is pydicom's."""
+    entries = (np.arange(256) ** 3 // 255**2 * 257).tolist()
+    tags = {"Modality": "DX", "ModalityLUTSequence": table_of(entries, 0, 16)}
+    turned, header = read(
+        tmp_path, cells=picture("u2", 8), bits_stored=8, PhotometricInterpretation="MONOCHROME1", **tags
+    )
+    del header.RescaleSlope, header.RescaleIntercept
+    np.testing.assert_array_equal(turned.values[0], 65535.0 - apply_modality_lut(header.pixel_array, header))
+
+
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 @pytest.mark.parametrize("dtype", ["u2", "i2"])
 def test_a_window_of_the_file_is_applied_as_pydicom_does(tmp_path, function, dtype):
