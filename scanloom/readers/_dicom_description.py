@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pydicom import Dataset, uid
 
-from scanloom.readers._dicom_open import open_dicom, quiet_pydicom
+from scanloom.readers._dicom_open import most_inflated, open_dicom, quiet_pydicom
 from scanloom.readers._dicom_values import pixel_distances
 from scanloom.readers._dicom_walk import UNDEFINED, Runs, Wanted, walk_bytes
 
@@ -157,9 +157,15 @@ def _walked(file: bytes) -> PixelDescription:
 
 
 def _inflated(file: bytes) -> bytes:
-    """The file with its data set as explicit VR little endian where it is deflated (PS3.5 A.5)."""
+    """The file with its data set as explicit VR little endian where it is deflated (PS3.5 A.5). Raises _Doubt."""
     end = _BEHIND_GROUP_LENGTH + _length(file, _BEHIND_GROUP_LENGTH - 4)[0]
-    return file[:end] + zlib.decompress(file[end:], -zlib.MAX_WBITS) if _DEFLATED in file[132:end] else file
+    if _DEFLATED not in file[132:end]:
+        return file
+    inflator = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflator.decompress(file[end:], most_inflated(len(file)))
+    if not inflator.eof:
+        raise _Doubt("cut off, or too large")
+    return file[:end] + inflated
 
 
 @lru_cache(maxsize=1024)

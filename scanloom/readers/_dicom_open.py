@@ -13,6 +13,7 @@ import os
 import re
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -28,6 +29,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 
 from scanloom.readers._dicom_values import ATTRIBUTES, DECISIVE
 from scanloom.readers._dicom_walk import ITEM, LONG_VR, PIXELS, SEQUENCE_END, SHORT_VR, UNDEFINED
+
+META_BYTES = 4096  # group 2, which names the transfer syntax, is shorter
+FREE_BYTES, RATIO = 1 << 28, 50  # a deflated data set may become so large, or so many times as large as it is
+PIECE = 1 << 20  # bytes inflated at a time
 
 _SCANNED = dict(ATTRIBUTES.values())
 # Keyword -> how many numbers, 0: text. The last ones are for the pixels' reader.
@@ -92,14 +97,35 @@ def open_repaired(file: BinaryIO, **options) -> tuple[pydicom.FileDataset, Binar
 def read_as_it_is(file: BinaryIO, **options) -> pydicom.FileDataset:
     """As `open_dicom`, but not repaired."""
     start = file.read(132)
-    file.seek(0)
     if start[128:132] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
         raise InvalidDicomError("neither a preamble nor a first element of group 2 or 8")
+    if DeflatedExplicitVRLittleEndian.encode() in start + file.read(META_BYTES):
+        _refuse_bomb(file)
+    file.seek(0)
     header = pydicom.dcmread(file, force=start[128:132] != b"DICM", **options)
     if "TransferSyntaxUID" not in header.file_meta:
         # PS3.5 10.1: the default transfer syntax holds where nothing else was said.
         header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     return header
+
+
+def most_inflated(size: int) -> int:
+    """Bytes that the data set of a deflated file of `size` bytes may have."""
+    return max(FREE_BYTES, RATIO * size)
+
+
+def _refuse_bomb(file: BinaryIO) -> None:
+    """Raises ValueError where the data set inflates to more than an image could, without holding it in memory."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    data = file.read()
+    allowed, inflated, inflator = most_inflated(size), 0, zlib.decompressobj(-zlib.MAX_WBITS)
+    piece = data[_end_of_meta(data) :]
+    while piece and not inflator.eof:
+        inflated += len(inflator.decompress(piece, PIECE))
+        piece = inflator.unconsumed_tail
+        if inflated > allowed:
+            raise ValueError(f"a deflated data set of {size} bytes inflates to more than {allowed}")
 
 
 def _otherwise_encoded(header) -> bool:

@@ -1,5 +1,6 @@
 """What is read from a header, and which verdict a file gets."""
 
+import io
 import math
 import struct
 
@@ -9,7 +10,8 @@ from dicom_bytes import CT, EXPLICIT, IMPLICIT, element, file_of, sequence, writ
 from pydicom.pixels import get_decoder
 from pydicom.uid import JPEG2000, UID
 
-from scanloom.readers import _dicom_headers
+from scanloom.readers import _dicom_headers, _dicom_open
+from scanloom.readers._dicom_description import describe
 from scanloom.readers._dicom_headers import read_header
 from scanloom.readers._dicom_values import ATTRIBUTES
 from scanloom.readers._scan import IMAGE_COLUMNS, image_frame
@@ -210,6 +212,19 @@ def test_the_first_reason_that_applies_is_given(tmp_path):
     assert read(tmp_path, {"PixelData": None})[0] == "no pixel data"
     assert read(tmp_path, {"Rows": None})[0] == "unreadable"
     assert read(tmp_path, {"Rows": 0})[0] == "unreadable"
+
+
+def test_a_deflated_file_that_would_fill_the_memory_is_not_inflated(tmp_path, monkeypatch):
+    """A private element of zeros; the limits are lowered, so that the test needs no gigabytes."""
+    header = pydicom.dcmread(io.BytesIO(file_of(CT)))
+    header.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    header.private_block(0x0009, "quince", create=True).add_new(1, "OB", bytes(1 << 20))
+    header.save_as(tmp_path / "bomb", enforce_file_format=True)
+    assert read_header(str(tmp_path / "bomb"), "CT", True)[0] == ""
+    monkeypatch.setattr(_dicom_open, "FREE_BYTES", 1 << 19)
+    assert read_header(str(tmp_path / "bomb"), "CT", True)[0] == "unreadable"
+    with pytest.raises(ValueError, match=r"inflates to more than 524288"):
+        describe((tmp_path / "bomb").read_bytes())
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
