@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.backend import compiles
+from scanloom.backend import compiles, make_deterministic
 from scanloom.budget import MOST_IMAGES, Budget
 from scanloom.fused_normalisation import fuse_normalisations
 from scanloom.lazy import keras
@@ -120,6 +120,18 @@ class MethodTraining:
         return self._encoder_plugin.build(self._encoder_settings, shape, self.seed)
 
     @_fitting
+    def encoder_to_keep(self, trained):
+        """An encoder in float32 for whole images that can take the weights of `trained`, which may see parts alone."""
+        kept = self.encoder()
+        if [weight.shape for weight in kept.weights] != [weight.shape for weight in trained.weights]:
+            raise ValueError(
+                f"{self.name} shows the encoder images of shape {self.trained_shape}, and this encoder has other "
+                f"weights for the corpus' {self.image_shape}; choose one whose weights fit every size (vit has them "
+                "with positions: sincos, convolutional encoders with pooled features), or another method"
+            )
+        return kept
+
+    @_fitting
     def model(self):
         """The untrained model, compiled, with `.encoder`. To be called after `settle`."""
         budget = self.budget
@@ -149,6 +161,7 @@ def bare_training(shards, *, images_to_settle: int = MOST_IMAGES, **what) -> tup
     if not training.plugin.TRAINS:
         raise DoesNotFit(f"{what['method']} trains nothing before the labels come; choose a method that does")
     training.settle([shards.images(training.rows[:images_to_settle])])
+    make_deterministic()
     return training.model(), training.batch_at()
 
 

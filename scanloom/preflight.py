@@ -118,7 +118,7 @@ def _method_problems(study: Study, datasets: dict[str, DatasetFile]) -> list[str
 
 
 def _network_problems(study: Study) -> list[str]:
-    """Files of weights that are not there, and networks for images of another rank."""
+    """Files of weights that are not there, networks for images of another rank, views that spoil a method."""
     problems = []
     for method in study.pretraining.methods:
         where = f"pretraining.methods.{method}"
@@ -128,7 +128,13 @@ def _network_problems(study: Study) -> list[str]:
                     f"{where}.file: there is no file {file}; weights are never downloaded, so put them there or "
                     "correct the path (it starts at the folder the study runs in)"
                 )
-        problems += _rank_problem(where, plugins.load("methods", method), study.rank)
+        plugin = plugins.load("methods", method)
+        problems += _rank_problem(where, plugin, study.rank)
+        if hasattr(plugin, "problem_with_views"):
+            settings = plugins.settings("methods", method, study.pretraining.methods[method])
+            branches = branches_of(study.model_dump()["views"])
+            found = filter(None, (plugin.problem_with_views(settings, pairs(branch)) for branch in branches))
+            problems += [f"{where}: {problem}" for problem in dict.fromkeys(found)]
     return problems + _rank_problem(
         f"encoder.{study.encoder.name}", plugins.load("encoders", study.encoder.name), study.rank
     )

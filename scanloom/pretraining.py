@@ -84,7 +84,7 @@ def pretrain(
         model = training.model()
         # What is watched and saved is another network where it has another size, precision, or averaged weights.
         same = training.trained_shape == image_shape and budget.precision == "float32" and budget.ema_momentum is None
-        trained = model.encoder if same else training.encoder()
+        trained = model.encoder if same else training.encoder_to_keep(model.encoder)
         if budget.synthetic_updates:
             seconds = seconds_without_input(model, batch_at(0), budget.synthetic_updates, budget.accumulate)
             about["images_per_s_without_input"] = budget.batch / seconds

@@ -58,6 +58,7 @@ def build(encoder, settings: Settings, views, seed: int, classes: int | None = N
 
     image_shape = views.image_shape
     block, _ = blocks(settings, image_shape)
+    _assert_whole_tokens(encoder, block)
 
     def loss(wanted, decoded, draws):
         if settings.normalise:
@@ -86,6 +87,17 @@ def blocks(settings: Settings, image_shape: tuple[int, ...]) -> tuple[tuple[int,
     if math.prod(counts) < 2:
         raise ValueError(f"images of {spatial} have one block of {size}: nothing would be seen. Lower `block`.")
     return size, counts
+
+
+def _assert_whole_tokens(encoder, block: tuple[int, ...]) -> None:
+    """Raises ValueError where blocks are no multiples of a ViT's patches: tokens would show part of what is hidden."""
+    patch = next((layer.kernel_size for layer in encoder.layers if layer.name == "patch_embedding"), None)
+    if patch and any(size % edge for size, edge in zip(block, patch, strict=True)):
+        raise ValueError(
+            f"blocks of {block} pixels cut through the encoder's patches of {patch}, so that tokens would show part of "
+            f"what is hidden; set masked_autoencoder's block to a multiple of {patch[0]}, or the encoder's patch to a "
+            f"divisor of {block[0]}"
+        )
 
 
 def _automatic(length: int) -> int:

@@ -11,7 +11,8 @@ arXiv 1803.07728). Rank 3, "axes": none, then 90, 180 and 270 degrees in the pla
 rotations of a cube. Difference from the first paper: one turn of each image per update unless `turns_per_image` says
 more (there all four, which it found better), so that an update costs what it costs other methods.
 
-Views that flip along two axes are half turns themselves and make the question unanswerable: set `use_views: false`.
+Views that flip along two axes or turn images far are such turns themselves and make the question unanswerable:
+`use_views: false`, or views without them, are asked for before the first job.
 """
 
 import functools
@@ -28,6 +29,9 @@ TRAINS = True
 USES_LABELS = False
 FRESH_PER_SEED = False
 BRANCHES = 1
+
+
+LARGEST_VIEW_TURN = 45.0  # degrees of the view "rotation" up to which right angles can be told apart
 
 
 class Settings(BaseModel):
@@ -80,6 +84,21 @@ def build(encoder, settings: Settings, views, seed: int, classes: int | None = N
     head = answer_head(1, encoder.output.shape[-1], (), settings.head, len(matrices), seed)
     pipeline = views if settings.use_views else None
     return PretextModel(encoder, head, pipeline, parts, answer_loss("turn"), answer_correct("turn"))
+
+
+def problem_with_views(settings: Settings, views: list) -> str | None:
+    """Why the question has no answer in these (view, settings) pairs; None where it has one."""
+    used = [(name, chosen) for name, chosen in views if chosen.get("p", 0.5) > 0]
+    flipped = {axis for name, chosen in used if name == "flip" for axis in chosen.get("axes", (-1,))}
+    turned = any(name == "rotation" and chosen.get("degrees", 0) > LARGEST_VIEW_TURN for name, chosen in used)
+    if not settings.use_views or (len(flipped) < 2 and not turned):
+        return None
+    what = (
+        "turn images far" if turned else f"flip along axes {', '.join(map(str, sorted(flipped)))}, which is a half turn"
+    )
+    return (
+        f"the views {what}, so nobody can tell by which turn an image was turned; set use_views: false, or other views"
+    )
 
 
 def turns(settings: Settings, image_shape: tuple[int, ...]) -> np.ndarray:

@@ -135,7 +135,8 @@ def fetch(
                 before = ledger.get(_key(file)) or {"members": {}, "former": []}
                 former = sorted({*before["members"], *before["former"]})
                 members = _unpacked(file, place, destination, owners, placing, meter, stop)
-                facts |= {"into": file.into, "members": members, "former": former}
+                newest = max((_state(destination / "images" / path)[1] for path in members), default=0)
+                facts |= {"into": file.into, "members": members, "newest_ns": newest, "former": former}
             ledger.add(_key(file), facts)
             if file.unpack and not settings.keep_archives:
                 place.target.unlink()
@@ -187,16 +188,21 @@ def _is_here(file: File, destination: Path, ledger: Ledger) -> bool:
         return False
     if not file.unpack:
         return unchanged(destination / _key(file), facts)
-    return facts["into"] == file.into and all(
-        _size(destination / "images" / path) == size for path, size in facts["members"].items()
+    found = {path: _state(destination / "images" / path) for path in facts["members"]}
+    return (
+        facts["into"] == file.into
+        and all(found[path][0] == size for path, size in facts["members"].items())
+        and all(changed <= facts["newest_ns"] for _, changed in found.values())
     )
 
 
-def _size(path: Path) -> int | None:
+def _state(path: Path) -> tuple[int, int]:
+    """(bytes, when it was last written in nanoseconds); (-1, 0) where there is no such file."""
     try:
-        return path.stat().st_size
+        state = path.stat()
     except OSError:
-        return None
+        return -1, 0
+    return state.st_size, state.st_mtime_ns
 
 
 def _adopted(file: File, place: Place, ledger: Ledger) -> bool:

@@ -21,6 +21,8 @@ ENCODERS = {
     "convnext": {"depths": (1, 1), "width": 8, "patch": 2},
     "discriminator": {"width": 4},
 }
+FITTING = {("masked_autoencoder", "vit"): {"block": 4}}
+"""Settings that a method needs on an encoder."""
 OWN_ENCODER = {"imagenet", "frozen_25d"}
 TRAINING = [
     name for name in plugins.names("methods") if plugins.load("methods", name).TRAINS and name not in OWN_ENCODER
@@ -40,7 +42,7 @@ def one_update(name: str, encoder: str, rank: int) -> tuple[dict[str, float], bo
     """(loss of each player's first update, run without a graph; whether the encoder has moved)."""
     module, shape = plugins.load("methods", name), SHAPES[rank]
     small = {field: value for field, value in SMALL.items() if field in module.Settings.model_fields}
-    settings = plugins.settings("methods", name, small | trials.NEEDED.get(name, {}))
+    settings = plugins.settings("methods", name, small | trials.NEEDED.get(name, {}) | FITTING.get((name, encoder), {}))
     pipeline = Pipeline(trials.VIEWS, shape)
     trained = module.encoder_shape(settings, shape) if hasattr(module, "encoder_shape") else shape
     network = plugins.load("encoders", encoder).build(

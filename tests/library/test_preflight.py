@@ -115,6 +115,19 @@ def test_method_that_uses_an_unknown_label(study_and_dataset):
     assert "corpus 'heads' has no label 'malignat'" in message(check)
 
 
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [({"flip": {"axes": [-1, -2]}}, "a half turn"), ({"rotation": {"degrees": 180}}, "turn images far")],
+)
+def test_rotation_of_views_that_turn_images_themselves(study_and_dataset, view, said):
+    study, _, _, check = study_and_dataset
+    study["views"] = [{"gaussian_noise": {}}, view]
+    study["pretraining"]["methods"]["rotation"] = {}
+    assert said in message(check)
+    study["pretraining"]["methods"]["rotation"] = {"use_views": False}
+    check()
+
+
 def test_folder_of_another_layout(study_and_dataset):
     _, dataset, _, check = study_and_dataset
     dataset |= {"layout": ["labels.csv", "images_001"], "how_to_get": "Register there."}

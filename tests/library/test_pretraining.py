@@ -18,6 +18,7 @@ from scanloom import plugins, pretraining
 from scanloom.checkpoints import step_of
 from scanloom.encoders import resnet
 from scanloom.method_batches import batches
+from scanloom.method_training import DoesNotFit
 from scanloom.methods import barlow_twins
 from scanloom.stateless_random import keys_of
 from scanloom.view_pipeline import Pipeline
@@ -241,6 +242,13 @@ def test_players_without_a_turn_in_an_interval_have_no_loss_there_and_end_nothin
     losses = pd.read_parquet(tmp_path / "history.parquet")["generator_loss"]
     assert list(losses.isna()) == [True, False, True]
     assert (about["kept_update"], about["stopped"]) == (2, None)
+
+
+def test_an_encoder_that_fits_parts_of_images_alone_is_refused_before_the_first_update(tmp_path):
+    vit = {"encoder": "vit", "encoder_settings": {"patch": 1, "width": 12, "depth": 1, "positions": "learned"}}
+    with pytest.raises(DoesNotFit, match="jigsaw shows the encoder images of shape .*other weights.*sincos"):
+        tiny.run("jigsaw", tmp_path, budget=options(), views=[], **vit)
+    assert not (tmp_path / "history.parquet").exists()
 
 
 def test_a_column_that_does_not_exist_is_named_with_those_that_do(tmp_path):

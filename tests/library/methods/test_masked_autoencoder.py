@@ -1,10 +1,13 @@
 """Blocks are hidden from the encoder, and only they count."""
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
 
 from scanloom import plugins
+from scanloom.encoders import vit
 from scanloom.method_batches import draws
 from scanloom.methods import masked_autoencoder
 from scanloom.methods.masked_autoencoder import Settings, blocks, hidden_error, normalised_blocks
@@ -103,3 +106,11 @@ def test_what_is_hidden_does_not_reach_the_decoder(model):
     assert not np.array_equal(first[0], second[0])
     assert np.array_equal(first[1], second[1])
     assert keras.ops.shape(first[1]) == (2, 9, 8, 1)
+
+
+def test_blocks_that_cut_through_the_patches_of_a_vit_are_an_error():
+    """64 pixels have blocks of 8; a patch of 4 divides them, one of 16 does not."""
+    for patch, error in ((4, None), (16, r"blocks of \(8, 8\) pixels cut .* patches of \(16, 16\).*multiple of 16")):
+        encoder = vit.build(vit.Settings(patch=patch, width=12, depth=1), (64, 64, 1), 0)
+        with nullcontext() if error is None else pytest.raises(ValueError, match=error):
+            masked_autoencoder.build(encoder, Settings(decoder_width=4), Pipeline([], (64, 64, 1)), 0)

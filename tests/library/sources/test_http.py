@@ -349,6 +349,10 @@ def test_archives_are_unpacked_into_one_folder_and_remembered(web_server, tmp_pa
     assert left(tmp_path / "images") == expected
     assert len(web_server.requests_for("one.zip")) == 1, "the archive is still here"
 
+    (tmp_path / "images/images/3.dcm").write_bytes(b"eerht")
+    assert http.fetch(two, tmp_path, seed=None).fetched == 2
+    assert (tmp_path / "images/images/3.dcm").read_bytes() == b"three"
+
 
 def test_archive_may_go_once_it_is_unpacked(web_server, tmp_path):
     lean = settings(archive(web_server, "lean.zip", {"1.dcm": b"one"}), keep_archives=False)
