@@ -246,7 +246,7 @@ def test_players_without_a_turn_in_an_interval_have_no_loss_there_and_end_nothin
 
 def test_an_encoder_that_fits_parts_of_images_alone_is_refused_before_the_first_update(tmp_path):
     vit = {"encoder": "vit", "encoder_settings": {"patch": 1, "width": 12, "depth": 1, "positions": "learned"}}
-    with pytest.raises(DoesNotFit, match="jigsaw shows the encoder images of shape .*other weights.*sincos"):
+    with pytest.raises(DoesNotFit, match=r"jigsaw shows the encoder images of shape .*other weights.*sincos"):
         tiny.run("jigsaw", tmp_path, budget=options(), views=[], **vit)
     assert not (tmp_path / "history.parquet").exists()
 
