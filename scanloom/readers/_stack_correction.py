@@ -58,10 +58,10 @@ def needs_correction(
         lean = np.degrees(np.arctan(np.abs(shear_of(orientation, position)))).max()
         if lean > TILT_TOLERANCE_DEG:
             return True
-    return settings.unequal_spacing == "resample" and _is_unequal(position_mm)
+    return settings.unequal_spacing == "resample" and is_unequal(position_mm)
 
 
-def _is_unequal(position_mm: np.ndarray) -> bool:
+def is_unequal(position_mm: np.ndarray) -> bool:
     """Whether gaps differ by more than passes as equal, and no two slices are at one place."""
     gap, usual = np.diff(position_mm), spacing_along(position_mm)
     tolerance = max(SPACING_TOLERANCE * usual, SPACING_TOLERANCE_MM)
@@ -141,7 +141,7 @@ def equally_spaced(volume: Volume, position_mm: np.ndarray, *, nearest: bool = F
     gap of a millimetre in a stack of 5 mm does not make five slices of one. A stack whose gaps pass
     as equal (geometry.SPACING_TOLERANCE) stays as it is. slice_index is -1 for a slice that is not one of the stack.
     """
-    if not _is_unequal(position_mm):
+    if not is_unequal(position_mm):
         return volume
     gap = np.diff(position_mm)
     extent = position_mm[-1] - position_mm[0]
@@ -173,6 +173,7 @@ def equally_spaced(volume: Volume, position_mm: np.ndarray, *, nearest: bool = F
         values=values,
         padding_mask=padding,
         slice_index=np.where(same, volume.slice_index[closest], -1),
+        stack_mm=None,
         spacing_mm=(float(step), *volume.spacing_mm[1:]),
         affine_lps=affine,
     )

@@ -23,6 +23,8 @@ class Volume:
     slope, intercept: per channel, physical value = slope * value + intercept. 1 and 0 as long as `values` are physical;
         a step that maps to [0, 1] sets them, so that the way back is never lost.
     slice_index: int `[z]`, each slice's number in the whole stack; a step that drops slices keeps it right.
+    stack_mm: float64 `[slices of the whole stack]`, where each lies along the normal, of a stack whose slices are not
+        equally far apart and stay so; None: equally far, or not known.
     affine_lps: float64 `[4, 4]`, (z, y, x, 1) in voxels to LPS millimetres (see geometry.affine_lps); None where the
         images do not say how they lie. A step that moves pixels keeps it right.
     """
@@ -35,6 +37,7 @@ class Volume:
     slope: tuple[float, ...] = ()
     intercept: tuple[float, ...] = ()
     slice_index: np.ndarray = field(default=None)
+    stack_mm: np.ndarray | None = None
     affine_lps: np.ndarray | None = None
 
     def __post_init__(self):
@@ -65,6 +68,14 @@ class Volume:
     def slices(self) -> int:
         """Number of slices (length of the first axis)."""
         return self.values.shape[0]
+
+    @property
+    def places(self) -> np.ndarray:
+        """float64 `[z]`, each slice's distance from the first one: in mm with `stack_mm`, else in slices."""
+        if self.stack_mm is not None and (self.slice_index >= 0).all():
+            places = self.stack_mm[self.slice_index]
+            return np.abs(places - places[0])
+        return np.arange(self.slices, dtype=np.float64)
 
     def with_channels(self) -> np.ndarray:
         """The values as `[z, y, x, c]`, whether or not there was a channel axis."""

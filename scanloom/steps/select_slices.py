@@ -1,8 +1,9 @@
 """Fewer slices per stack: a part of it by normalised height, the central part of that, or every n-th.
 
 Neighbouring slices say nearly the same, and the ends of a stack often show no anatomy. What is left keeps its slice
-number, so every dropped slice is accounted for. Slice k of n has the height k / (n - 1), a single slice 0; a range
-holds what is at its lower end and not what is at its upper end, except at 1, so thirds share no slice and lose none.
+number, so every dropped slice is accounted for. A slice at z mm has the height (z - first) / (last - first), k / (n -
+1) for slice k of n at equal distances, a single slice 0; a range holds what is at its lower end and not what is at its
+upper end, except at 1, so thirds share no slice and lose none.
 """
 
 from dataclasses import replace
@@ -34,9 +35,9 @@ class Settings(BaseModel):
         return z_range
 
 
-def _kept(slices: int, settings: Settings) -> np.ndarray:
-    low, high = settings.z_range
-    height = np.arange(slices) / max(slices - 1, 1)
+def _kept(places: np.ndarray, settings: Settings) -> np.ndarray:
+    (low, high), slices = settings.z_range, len(places)
+    height = np.zeros(1) if slices == 1 else places / places[-1]
     part = np.flatnonzero((height >= low) & ((height < high) | (high == 1)))
     if not len(part):
         raise ValueError(
@@ -52,7 +53,7 @@ def _kept(slices: int, settings: Settings) -> np.ndarray:
 
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with fewer slices, at least one; its z spacing grows with `every`."""
-    kept = _kept(volume.slices, settings)
+    kept = _kept(volume.places, settings)
     z, y, x = volume.spacing_mm
     return replace(
         volume,

@@ -3,9 +3,9 @@
     channel k of slice i = slice min(max(i + k, 0), n - 1),   k = -neighbours ... neighbours
 
 The first and last slice are repeated at the ends. With `offset_mm` the k-th neighbour is the slice nearest to k times
-that distance, whatever the distance of slices: i + round(k offset_mm / spacing), so that thin and thick stacks look
-alike. Channels are named after their place (`image_minus_1`, `image`, `image_plus_1`). Put it before `select_slices`,
-so that neighbours are those of the whole stack.
+that distance, whatever the distance of slices: i + round(k offset_mm / spacing) where they are equally far apart, so
+that thin and thick stacks look alike. Channels are named after their place (`image_minus_1`, `image`, `image_plus_1`).
+Put it before `select_slices`, so that neighbours are those of the whole stack.
 """
 
 from dataclasses import replace
@@ -27,15 +27,20 @@ class Settings(BaseModel):
     )
 
 
-def _offsets(volume: Volume, settings: Settings) -> np.ndarray:
-    """int64 [2 neighbours + 1]: slices from each slice to its neighbours."""
+def _neighbours(volume: Volume, settings: Settings) -> np.ndarray:
+    """int64 [slices, 2 neighbours + 1]: each slice's neighbours, before the ends are repeated."""
     steps = np.arange(-settings.neighbours, settings.neighbours + 1)
+    own = np.arange(volume.slices)[:, np.newaxis]
     if settings.offset_mm is None or volume.slices == 1:
-        return steps
+        return own + steps
     spacing = volume.spacing_mm[0]
     if not spacing > 0:
         raise ValueError("slices_2_5d: the distance of slices is not known; set offset_mm to null")
-    return np.sign(steps) * np.floor(np.abs(steps) * settings.offset_mm / spacing + 0.5).astype(np.int64)
+    if volume.stack_mm is not None:
+        places = volume.places
+        wanted = places[:, np.newaxis] + steps * settings.offset_mm
+        return np.abs(places - wanted[..., np.newaxis]).argmin(axis=-1)
+    return own + np.sign(steps) * np.floor(np.abs(steps) * settings.offset_mm / spacing + 0.5).astype(np.int64)
 
 
 def _named(channel: str, k: int) -> str:
@@ -44,14 +49,13 @@ def _named(channel: str, k: int) -> str:
 
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with the channels of slice i - n, ..., i + n, in this order."""
-    offsets = _offsets(volume, settings)
-    place = np.clip(np.arange(volume.slices)[:, np.newaxis] + offsets, 0, volume.slices - 1)
-    values = np.concatenate([volume.with_channels()[place[:, k]] for k in range(len(offsets))], axis=-1)
+    place = np.clip(_neighbours(volume, settings), 0, volume.slices - 1)
+    values = np.concatenate([volume.with_channels()[column] for column in place.T], axis=-1)
     places = range(-settings.neighbours, settings.neighbours + 1)
     return replace(
         volume,
         values=values,
         channels=tuple(_named(channel, k) for k in places for channel in volume.channels),
-        slope=volume.slope * len(offsets),
-        intercept=volume.intercept * len(offsets),
+        slope=volume.slope * place.shape[1],
+        intercept=volume.intercept * place.shape[1],
     )

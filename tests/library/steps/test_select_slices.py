@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scanloom.readers import dicom
 from scanloom.readers._volume import Volume
 from scanloom.steps import select_slices
 
@@ -48,6 +49,27 @@ def test_thirds_by_height_share_no_slice_and_lose_none(n):
 def test_the_top_of_a_stack_is_what_its_normalised_height_says():
     """Height k / (n - 1): of 11 slices those from 0.9 on are the last two."""
     assert select_slices.apply(stack(11), select_slices.Settings(z_range=(0.9, 1.0))).slice_index.tolist() == [9, 10]
+
+
+def test_height_is_measured_in_millimetres_where_slices_are_not_equally_far_apart(shared_data):
+    """z = (z - min) / (max - min). A head CT with slices every 4 mm below and every 7 mm above: fewer lie in its upper
+    thirds, and those that a step before has left keep their places."""
+    folder = shared_data / "ct_head_tilt_dicom"
+    settings = dicom.Settings(gantry_tilt="keep")
+    images = dicom.group_series(dicom.scan(folder, settings), settings).images
+    position = images.position_mm.to_numpy()
+    height = (position - position.min()) / (position.max() - position.min())
+    volume = dicom.read_series(folder, images, settings)
+    thirds = [(0.0, 1 / 3), (1 / 3, 2 / 3), (2 / 3, 1.0)]
+    kept = [select_slices.apply(volume, select_slices.Settings(z_range=part)).slice_index for part in thirds]
+    assert [len(part) for part in kept] == [13, 8, 7]
+    assert np.concatenate(kept).tolist() == list(range(len(height)))
+    assert height[kept[1]].min() >= 1 / 3 > height[kept[0]].max()
+    every_other = select_slices.apply(volume, select_slices.Settings(every=2))
+    upper = select_slices.apply(every_other, select_slices.Settings(z_range=(0.5, 1.0))).slice_index
+    assert (position[upper] - position[every_other.slice_index[0]]).min() >= np.ptp(
+        position[every_other.slice_index]
+    ) / 2
 
 
 def test_a_range_without_slices_and_a_range_the_wrong_way_round_are_errors():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,6 +43,13 @@ def test_windows_of_each_neighbour_stay_together_and_lead_back_to_hu():
     assert out.channels[:3] == ("brain_minus_1", "bone_minus_1", "brain")
     back = out.values * np.array(out.slope) + np.array(out.intercept)
     np.testing.assert_allclose(back[1, 0, 0], [0, 0, 1, 1, 2, 2], atol=1e-3)
+
+
+def test_a_distance_picks_the_nearest_slice_where_slices_are_not_equally_far_apart():
+    volume = replace(stack(5), stack_mm=np.array([0.0, 2.0, 4.0, 10.0, 16.0]))
+    out = slices_2_5d.apply(volume, slices_2_5d.Settings(neighbours=1, offset_mm=6.0))
+    nearest = [[0, 0, 2], [0, 1, 3], [0, 2, 3], [2, 3, 4], [3, 4, 4]]
+    np.testing.assert_array_equal(out.values[:, 0, 0], volume.values[nearest, 0, 0])
 
 
 def test_a_distance_needs_the_distance_of_slices():
