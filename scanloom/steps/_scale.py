@@ -14,12 +14,15 @@ def scaled(volume: Volume, low: Sequence[float], high: Sequence[float]) -> Volum
     """low, high: one bound per channel, in the volume's present values. Where they are equal everything becomes 0."""
     low, high = np.array(low, np.float64), np.array(high, np.float64)
     width = np.where(high > low, high - low, 1.0)
-    values = np.clip((volume.with_channels() - low.astype(np.float32)) / width.astype(np.float32), 0, 1)
+    # In one array: with a new one per operation a series would be in memory four times.
+    values = volume.with_channels() - low.astype(np.float32)
+    values /= width.astype(np.float32)
+    np.clip(values, 0, 1, out=values)
     slope, intercept = np.array(volume.slope), np.array(volume.intercept)
     slope, intercept = slope * width, slope * low + intercept
     return replace(
         volume,
-        values=values.astype(np.float32).reshape(volume.values.shape),
+        values=values.reshape(volume.values.shape),
         unit=SCALED if (slope == 1).all() and (intercept == 0).all() else volume.unit,
         slope=tuple(slope.tolist()),
         intercept=tuple(intercept.tolist()),

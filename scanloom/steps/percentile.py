@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._foreground import Foreground, foreground
-from scanloom.steps._scale import scaled
+from scanloom.steps._scale import inside, scaled
 
 
 class Settings(BaseModel):
@@ -35,7 +35,11 @@ class Settings(BaseModel):
 
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with values in [0, 1]; padding does not count, a constant channel becomes 0."""
-    mask = foreground(volume, settings.foreground)
-    values = volume.with_channels()[mask]
-    low, high = np.percentile(values, [settings.low_percent, settings.high_percent], axis=0)
-    return scaled(volume, low.tolist(), high.tolist())
+    if settings.foreground == "all":
+        channels = inside(volume)
+    else:
+        mask = foreground(volume, settings.foreground)
+        channels = [channel[mask] for channel in np.moveaxis(volume.with_channels(), -1, 0)]
+    bounds = [np.percentile(values, [settings.low_percent, settings.high_percent]) for values in channels]
+    del channels
+    return scaled(volume, *np.transpose(bounds).tolist())
