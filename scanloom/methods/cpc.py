@@ -13,7 +13,8 @@ negatives: Henaff et al., ICML 2020, arXiv 1905.09272; volumes: Taleb et al., Ne
 
 `loss: binary` is the form of the last one's code: one negative per answer, s = sigmoid(mean_k mean_t y_k z_k),
     L = - mean log(s) / 2 - mean log(1 - s') / 2, with s' the score of the answers of another place or image,
-there with `context: gru`. Difference: outside the grid are zeros at both ranks (there the grid's mirror image in 3D).
+there with `context: gru`. Differences: outside the grid are zeros at both ranks (there the grid's mirror image in 3D),
+and the pyramid has three rows by default (there two for grids of 4 or 5 patches per side, `context_rows: 2`).
 The batch normalisation of an encoder sees the patches of an image together and can tell them apart from others by it
 (Henaff et al. use layer normalisation): with a batch of few images prefer an encoder without.
 """

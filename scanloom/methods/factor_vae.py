@@ -24,6 +24,7 @@ USES_LABELS = False
 FRESH_PER_SEED = False
 BRANCHES = 1
 LEAK = 0.2
+MOMENTA = (0.5, 0.9)  # of the discriminator's Adam, as in the paper; the autoencoder has the study's
 
 __all__ = ["Settings", "build", "draw", "showing"]
 
@@ -79,6 +80,7 @@ def build(encoder, settings: Settings, views, seed: int, classes: int | None = N
         LatentPlayer("autoencoder", nets, own, forward_autoencoder, autoencoder_loss, reports),
         LatentPlayer("discriminator", nets, ["discriminator"], forward_discriminator, told_apart, ("accuracy",)),
     ]
+    players[1].adam_betas = MOMENTA
     return Alternating(encoder, players, learning_rate_factors=(1.0, settings.discriminator_rate))
 
 

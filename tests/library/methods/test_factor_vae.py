@@ -1,6 +1,7 @@
 """Shuffled codes, the ratio that a discriminator has learnt, and what each player moves."""
 
 import keras
+import method_trials as trials
 import numpy as np
 from scipy import stats
 from scipy.special import log_softmax
@@ -8,6 +9,7 @@ from scipy.special import log_softmax
 from scanloom.method_batches import draws
 from scanloom.methods import factor_vae
 from scanloom.methods.factor_vae import Settings, discriminator_loss, permuted, total_correlation
+from scanloom.optimizers import adam, optimizer_of
 from scanloom.stateless_random import keys_of
 from scanloom.view_pipeline import Pipeline
 
@@ -41,6 +43,13 @@ def test_discriminator_loss_is_the_cross_entropy_of_both_kinds():
     real, shuffled = RNG.normal(size=(2, 7, 2)).astype(np.float32)
     expected = -(log_softmax(real, axis=1)[:, 0].mean() + log_softmax(shuffled, axis=1)[:, 1].mean()) / 2
     assert np.isclose(float(discriminator_loss(real, shuffled)), expected, rtol=1e-5)
+
+
+def test_the_discriminator_has_the_papers_momenta():
+    """Kim & Mnih, appendix A: Adam with 0.9 and 0.999, for the discriminator 0.5 and 0.9."""
+    _, discriminator = trials.make("factor_vae", 2)[0].players
+    chosen = optimizer_of(discriminator, adam, adam.Settings(), 0.0)
+    assert (chosen.beta_1, chosen.beta_2) == (0.5, 0.9)
 
 
 def test_each_player_moves_its_own_networks_and_reports_its_own_numbers():
