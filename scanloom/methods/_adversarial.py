@@ -9,8 +9,9 @@ generated images whose grey values are cut to it, judged by another head on the 
     L_E = mean over codes of (z - E(G(z)))^2        L_R = mean over pixels of (x - G(E(x)))^2
 
 L_R is a mean, as every loss here: a sum over pixels, as some write it, is this with their number times the weight. Both
-players learn with the study's optimizer, the generator at its own share of the rate. z = sigma * noise; E estimates the noise, so L_E weighs an error in noise with sigma^2. Discriminator, its heads and the
-regressor are one player's, the generator is the other's; both lower L_E and L_R, each by its own weights.
+players learn with the study's optimizer, the generator at its own share of the rate. z = sigma * noise; E estimates the
+noise, so L_E weighs an error in noise with sigma^2. Discriminator, its heads and the regressor are one player's, the
+generator is the other's; both lower L_E and L_R, each by its own weights.
 """
 
 from typing import Annotated, Literal
