@@ -4,6 +4,7 @@ A file arrives as `partial/<path>.part` and is renamed to its place when its che
 reader scans; packed archives lie beside it in `archives/`.
 """
 
+import math
 import os
 import shutil
 import threading
@@ -192,7 +193,7 @@ def _is_here(file: File, destination: Path, ledger: Ledger) -> bool:
     return (
         facts["into"] == file.into
         and all(found[path][0] == size for path, size in facts["members"].items())
-        and all(changed <= facts["newest_ns"] for _, changed in found.values())
+        and all(changed <= facts.get("newest_ns", math.inf) for _, changed in found.values())
     )
 
 

@@ -150,3 +150,22 @@ def test_no_readers_give_an_empty_table_with_typed_columns():
     empty = label_classes.reader_agreement(None, {"bleed": {"classes": ["no", "yes"]}})
     assert empty.empty
     assert empty.dtypes.astype(str).to_dict()["kappa"] == "float64"
+
+
+def test_findings_of_one_scan_agree_as_in_cq500():
+    """Counted from the original file: 222 scans without a finding of anybody, 273 without one of the majority; 6 with
+    a bleeding of no kind, none with a kind but no bleeding; 84 with a fracture to anybody, 67 of them with a bleeding."""
+    reads = table()
+
+    def called(rule: str) -> pd.DataFrame:
+        of = {f: reads[[f"R{reader}:{f}" for reader in (1, 2, 3)]].astype(float).to_numpy() for f in PUBLISHED}
+        return pd.DataFrame({finding: consensus.combine(values, 2, rule)[0] == 1 for finding, values in of.items()})
+
+    some, most = called("any"), called("majority")
+    kinds = most[["IPH", "IVH", "SDH", "EDH", "SAH"]].any(axis=1)
+    assert (~some.any(axis=1)).sum() == 222
+    assert (~most.any(axis=1)).sum() == 273
+    assert ((most.ICH & ~kinds).sum(), (kinds & ~most.ICH).sum()) == (6, 0)
+    bleeding = some[["ICH", "IPH", "SDH", "EDH"]].any(axis=1)
+    fracture = some[["Fracture", "CalvarialFracture", "OtherFracture"]].any(axis=1)
+    assert (bleeding.sum(), fracture.sum(), (bleeding & fracture).sum()) == (246, 84, 67)
