@@ -154,7 +154,8 @@ def test_no_readers_give_an_empty_table_with_typed_columns():
 
 def test_findings_of_one_scan_agree_as_in_cq500():
     """Counted from the original file: 222 scans without a finding of anybody, 273 without one of the majority; 6 with
-    a bleeding of no kind, none with a kind but no bleeding; 84 with a fracture to anybody, 67 of them with a bleeding."""
+    a bleeding of no kind, none with a kind but no bleeding; 84 with a fracture to anybody, 67 of these with a bleeding.
+    """
     reads = table()
 
     def called(rule: str) -> pd.DataFrame:
