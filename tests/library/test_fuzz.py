@@ -28,7 +28,6 @@ def test_damaged_files_do_no_harm(fuzz, originals, tmp_path):
     assert {outcome["verdict"] for outcome in outcomes} == {"used", "excluded"}
 
 
-@pytest.mark.slow
 def test_damaged_real_files_do_no_harm(fuzz, shared_data, tmp_path, tmp_path_factory):
     originals = fuzz.originals_of(tmp_path_factory.mktemp("whole"), shared_data)
     outcomes, _ = fuzz.fuzz(tmp_path, REAL_FILES, 2, 1, originals)
