@@ -161,15 +161,15 @@ class Budget(Strict):
             raise ValueError(f"profile: update {last} is beyond the training's end ({self.updates} updates)")
         return self
 
-    def looked_at(self, branches: int) -> tuple[int, int]:
-        """(images, images of which views are compared) at every interval, for a method with so many views per update.
+    def looked_at(self, shown: float) -> tuple[int, int]:
+        """(images, images of which views are compared) at every interval; shown: see `MethodTraining.shown`.
 
         To look costs a forward pass, a third of what training costs. Of their own accord monitors take MONITOR_SHARE
-        of the time, but look at the fewest that say something, and at all where they look once (branches 0) or labels
+        of the time, but look at the fewest that say something, and at all where they look once (shown 0) or labels
         decide.
         """
-        passes = MONITOR_SHARE * 3 * self.interval * self.batch * branches
-        if branches == 0 or self.chooses_by_labels:
+        passes = MONITOR_SHARE * 3 * self.interval * self.batch * shown
+        if shown == 0 or self.chooses_by_labels:
             passes = math.inf
         images = self.monitors.images or _between(*IMAGES, IMAGES_SHARE * passes)
         views = (1 - IMAGES_SHARE) * passes / self.monitors.views

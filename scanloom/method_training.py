@@ -4,6 +4,7 @@ Pretraining puts monitors and checkpoints around it; learning-rate range tests a
 not.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import wraps
@@ -21,6 +22,7 @@ from scanloom.optimizers import begin_averages, optimizer_of, players_of
 from scanloom.stateless_random import keys_of
 from scanloom.view_pipeline import Pipeline
 
+PARTS = "parts_per_image"  # (settings, image_shape) -> int, of a method that shows the encoder several of each image
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -83,6 +85,13 @@ class MethodTraining:
         if hasattr(self.plugin, "encoder_shape"):
             return self.plugin.encoder_shape(self.settings, self.image_shape)
         return self.image_shape
+
+    @property
+    def shown(self) -> float:
+        """Of each image of an update, how many whole images' worth of pixels pass the encoder; 0: it does not train."""
+        parts = self.plugin.parts_per_image(self.settings, self.image_shape) if hasattr(self.plugin, PARTS) else 1
+        share = math.prod(self.trained_shape[:-1]) / math.prod(self.image_shape[:-1])
+        return self.plugin.BRANCHES * parts * share
 
     @property
     def decorrelates(self) -> bool:

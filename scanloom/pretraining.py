@@ -73,7 +73,7 @@ def pretrain(
     )
     plugin, rows, image_shape = training.plugin, training.rows, training.image_shape
     once = hasattr(plugin, "settle") or hasattr(plugin, "showing")
-    looked_at = budget.looked_at(plugin.BRANCHES)
+    looked_at = budget.looked_at(training.shown)
     watch = Watch(shards, rows, training.keys, training.pipeline, budget, seed, looked_at, once)
     about = {"stopped": None, "kept_update": None}
     training.settle(watch.images)

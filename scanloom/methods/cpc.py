@@ -65,6 +65,11 @@ def encoder_shape(settings: Settings, image_shape: tuple[int, ...]) -> tuple[int
     return patch_shape(grid_of(settings, image_shape)[0], image_shape)
 
 
+def parts_per_image(settings: Settings, image_shape: tuple[int, ...]) -> int:
+    """Patches that one image of an update is to the encoder."""
+    return grid_of(settings, image_shape)[0].cells
+
+
 def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
     """How the patches are cut; for the binary loss other float32 [batch, places] in [0, 1), see `binary_loss`."""
     grid, per_side, skip = grid_of(settings, image_shape)

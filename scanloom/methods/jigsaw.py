@@ -44,6 +44,11 @@ def encoder_shape(settings: Settings, image_shape: tuple[int, ...]) -> tuple[int
     return patch_shape(cell_grid(settings, settings.per_side, image_shape), image_shape)
 
 
+def parts_per_image(settings: Settings, image_shape: tuple[int, ...]) -> int:
+    """Patches that one image of an update is to the encoder."""
+    return cell_grid(settings, settings.per_side, image_shape).cells
+
+
 def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
     """permutation int32 [batch], and how the patches are cut, in shuffled order."""
     grid = cell_grid(settings, settings.per_side, image_shape)

@@ -41,6 +41,11 @@ def encoder_shape(settings: Settings, image_shape: tuple[int, ...]) -> tuple[int
     return patch_shape(cell_grid(settings, settings.per_side, image_shape), image_shape)
 
 
+def parts_per_image(settings: Settings, image_shape: tuple[int, ...]) -> int:
+    """Patches that one image of an update is to the encoder."""
+    return 2
+
+
 def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
     """neighbour int32 [batch], and how both patches are cut."""
     grid = cell_grid(settings, settings.per_side, image_shape)

@@ -56,6 +56,11 @@ def encoder_shape(settings: Settings, image_shape: tuple[int, ...]) -> tuple[int
     return (*_turned_spatial(settings, image_shape), image_shape[-1])
 
 
+def parts_per_image(settings: Settings, image_shape: tuple[int, ...]) -> int:
+    """Turned images that one image of an update is to the encoder."""
+    return settings.turns_per_image
+
+
 def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
     """turn int32 [batch, turns_per_image]: different classes, each as often as every other."""
     classes = len(turns(settings, image_shape))

@@ -132,7 +132,7 @@ def measured(name: str, rank: int) -> Measured:
 
 def make(name: str, rank: int, seed: int = 0):
     """(the method's model, compiled and built; the encoder that it was given)."""
-    module, settings, pipeline = _parts(name, rank)
+    module, settings, pipeline = parts_of_case(name, rank)
     shape = SHAPES[rank]
     trained_shape = module.encoder_shape(settings, shape) if hasattr(module, "encoder_shape") else shape
     encoder = _encoder(trained_shape, seed)
@@ -145,7 +145,7 @@ def make(name: str, rank: int, seed: int = 0):
 
 def batch_at(name: str, rank: int, step: int) -> dict[str, np.ndarray]:
     """The batch of an update: images of the toy, and everything that is random about it."""
-    module, settings, pipeline = _parts(name, rank)
+    module, settings, pipeline = parts_of_case(name, rank)
     images, kinds = toy(rank, BATCH, seed=step)
     batch = {"images": images} | draws(module, settings, pipeline, 1, step, keys_of(range(BATCH)))
     batch |= {"step": np.full(BATCH, step, np.int32), "progress": np.full(BATCH, step / UPDATES, np.float32)}
@@ -205,7 +205,8 @@ def _repeated(model, start, player, batch) -> list[float]:
     return [float(player.train_on_batch(batch, return_dict=True)["loss"]) for _ in range(REPEATS)]
 
 
-def _parts(case: str, rank: int):
+def parts_of_case(case: str, rank: int):
+    """(method, its settings, the pipeline of views) of a method or variant."""
     name, chosen = VARIANTS.get(case, (case, {}))
     module = plugins.load("methods", name)
     small = {field: value for field, value in SMALL.items() if field in module.Settings.model_fields}

@@ -63,23 +63,24 @@ def test_an_override_of_a_table_changes_the_keys_it_names(values):
 
 
 @pytest.mark.parametrize(
-    ("batch", "interval", "branches", "expected"),
-    # 4 % of 3 passes per trained view: 50 x 128 x 2 views allow 1536 passes, 50 x 32 x 2 384, of which 0.6 images.
+    ("batch", "interval", "shown", "expected"),
+    # 4 % of 3 passes per image's worth: 50 x 128 x 2 views allow 1536 passes, 50 x 32 x 2 384, of which 0.6 images.
     [
         (128, 50, 2, (512, 48)),
         (32, 50, 2, (230, 38)),
         (4, 50, 2, (32, 8)),
         (32, 50, 1, (115, 19)),
+        (128, 50, 2 / 9, (102, 17)),
         (4, 50, 0, (512, 48)),
     ],
 )
-def test_monitors_look_at_fewer_images_where_batches_are_small(batch, interval, branches, expected):
+def test_monitors_look_at_fewer_images_where_batches_are_small(batch, interval, shown, expected):
     budget = Budget(batch=batch, interval=interval, updates=1000)
-    assert budget.looked_at(branches) == expected
+    assert budget.looked_at(shown) == expected
     chosen = budget.model_copy(update={"monitors": Monitors(images=300, view_images=5)})
-    assert chosen.looked_at(branches) == (300, 5)
+    assert chosen.looked_at(shown) == (300, 5)
     by_labels = budget.model_copy(update={"keep": "best", "best_by": "knn_level"})
-    assert by_labels.looked_at(branches) == (512, 48)
+    assert by_labels.looked_at(shown) == (512, 48)
 
 
 def test_a_method_whose_encoder_labels_choose_is_a_reference(values):

@@ -1,11 +1,13 @@
 """The loss of a question with one right answer is cross-entropy, its accuracy the share of right answers."""
 
 import keras
+import method_trials as trials
 import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from scanloom.branches import METHOD_PREFIX
+from scanloom.branches import METHOD_PREFIX, of_method
+from scanloom.intensity import to_unit
 from scanloom.methods._pretext import answer_correct, answer_head, answer_loss
 
 RNG = np.random.default_rng(0)
@@ -29,3 +31,14 @@ def test_layers_before_the_flattening_treat_every_part_alike():
     found = keras.ops.convert_to_numpy(hidden(np.tile(part, (2, 3, 1))))
     assert found.shape == (2, 3, 8)
     assert np.ptp(found, axis=1).max() == 0
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("name", ["jigsaw", "relative_patch_location", "cpc", "rotation", "rotation, several"])
+def test_a_method_says_how_many_parts_of_an_image_it_shows_the_encoder(name, rank):
+    method, settings, _ = trials.parts_of_case(name, rank)
+    model, _ = trials.make(name, rank)
+    batch = trials.batch_at(name, rank, 0)
+    parts = model._parts_of(to_unit(batch["images"]), of_method(batch))
+    shown = parts.shape[0] * parts.shape[1] // len(batch["images"])
+    assert method.parts_per_image(settings, trials.SHAPES[rank]) == shown
