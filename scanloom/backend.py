@@ -50,8 +50,9 @@ def _add_in_order() -> None:
     Its operation for such sums, AddN, begins with the first term whose memory nobody else reads any more (buffer
     forwarding in aggregate_ops.cc), so the last bits depend on what another thread has finished; op determinism does
     not cover it, measured with TensorFlow 2.21. Two terms have one sum, and so pairs are added instead. Gradients are
-    summed by what the tape has registered, for which there is no public name. Grappler's arithmetic optimisation would
-    join the pairs again.
+    summed by what the tape has registered, for which there is no public name; inside the body of a loop (a recurrent
+    layer that is not unrolled) TensorFlow sums them itself, and this does not reach. Grappler's arithmetic optimisation
+    would join the pairs again.
     """
     import tensorflow as tf
     from tensorflow.python import pywrap_tfe
@@ -60,7 +61,8 @@ def _add_in_order() -> None:
     registered = backprop._default_vspace
 
     def summed(gradients):
-        dense = all(isinstance(gradient, tf.Tensor) for gradient in gradients)
+        # Tensor arrays have gradients that only AddN can sum.
+        dense = all(isinstance(gradient, tf.Tensor) and gradient.dtype != tf.variant for gradient in gradients)
         return functools.reduce(tf.add, gradients) if dense else registered.aggregate_fn(gradients)
 
     pywrap_tfe.TFE_Py_RegisterVSpace(registered._replace(aggregate_fn=summed))

@@ -1,5 +1,6 @@
 """All files of a folder, whatever they are."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -47,5 +48,7 @@ def _is(entry: os.DirEntry, kind: str) -> bool:
     """Whether the entry, or what it links to, is a "dir" or a "file"; a loop of links is neither."""
     try:
         return entry.is_dir() if kind == "dir" else entry.is_file()
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
         return False

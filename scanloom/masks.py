@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from scanloom import plugins
 from scanloom.geometry import normals, spacing_along, stack_affine
-from scanloom.readers._stack_correction import StackChoices, correct_stack
+from scanloom.readers._stack_correction import StackChoices, correct_stack, uneven_mm
 from scanloom.readers._volume import Volume
 from scanloom.steps._masks import moved
 
@@ -44,7 +44,8 @@ def masks_for(
         raise ValueError(f"mask of series {series_id} cannot be read: missing or no image file") from None
     values, spacing_mm = _on_series_grid(image, orientation, position_mm, shape, series_id)
     affine = None if place is None else stack_affine(np.tile(orientation, (len(place), 1)), place, spacing_mm)
-    mask = Volume(values, "mask", spacing_mm, affine_lps=affine)
+    places = np.asarray(position_mm, float)
+    mask = Volume(values, "mask", spacing_mm, affine_lps=affine, stack_mm=uneven_mm(places, np.arange(len(places))))
     if affine is not None and mask.slices > 1:
         mask = correct_stack(mask, orientation, place, position_mm, stack, nearest=True)
     mask = moved(mask, [(plugins.load("steps", name), settings) for name, settings in steps])

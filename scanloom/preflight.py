@@ -132,7 +132,7 @@ def _network_problems(study: Study) -> list[str]:
         problems += _rank_problem(where, plugin, study.rank)
         if hasattr(plugin, "problem_with_views"):
             settings = plugins.settings("methods", method, study.pretraining.methods[method])
-            branches = branches_of(study.model_dump()["views"])
+            branches = branches_of(study.model_dump()["views"])[: plugin.BRANCHES]
             found = filter(None, (plugin.problem_with_views(settings, pairs(branch)) for branch in branches))
             problems += [f"{where}: {problem}" for problem in dict.fromkeys(found)]
     return problems + _rank_problem(

@@ -273,19 +273,11 @@ def open_shards(manifest_paths, splits=SPLITS) -> Shards:
 
 
 def joined_spec(first: dict, other: dict, path: Path) -> dict:
-    """What both image descriptions say; slope, intercept and unit become null where they differ.
-
-    Raises BadShard where one number would mean two things, or size, type or channels differ.
-    """
+    """What both image descriptions say; slope, intercept and unit become null where they differ."""
     for key in ("shape", "dtype", "channels"):
         if first[key] != other[key]:
             raise BadShard(
                 f"{path}: image {key} {other[key]}, other shards have {first[key]}; give all datasets of a corpus "
                 "steps that end in the same size, channels and dtype"
             )
-    if first["unit"] != other["unit"] and all(spec["slope"] and set(spec["slope"]) == {1.0} for spec in (first, other)):
-        raise BadShard(
-            f"{path}: values in '{other['unit']}', other shards have '{first['unit']}', both stored as they are; add a "
-            "step that maps each series to [0, 1] (percentile, min_max over volume), or exclude one kind"
-        )
     return {**first, **{k: first[k] if first[k] == other[k] else None for k in ("slope", "intercept", "unit")}}

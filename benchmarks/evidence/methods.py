@@ -185,7 +185,7 @@ def cells_of(row: dict, study: dict, commit: str) -> dict[str, str]:
         cells[column(schedule, fraction)] = f"{row[f'{schedule} {fraction}']:.3f}"
     difference, above = said(row, fractions)
     cells |= {f"probe minus random features, {percent(fractions[1])}": difference, "beats random features": above}
-    return cells | {"commit": commit} | ({"ended early": row["ended"]} if row["ended"] else {})
+    return cells | {"commit": commit} | ({"ended early": row["ended"].replace("|", "/")} if row["ended"] else {})
 
 
 def column(schedule: str, fraction: str) -> str:
@@ -235,6 +235,17 @@ def lines_of(part: str) -> list[dict[str, str]]:
     return [{title: cell for title, cell in zip(head, row, strict=True) if cell != "-"} for row in rest]
 
 
+def with_earlier(earlier: dict[str, dict], new: dict[str, dict]) -> dict[str, dict]:
+    """The lines of both by method; where a new line has no finetuning and the earlier one had, that stays, as said."""
+    joined = earlier | new
+    for method in earlier.keys() & new.keys():
+        kept = {title: cell for title, cell in earlier[method].items() if title.startswith("finetuned")}
+        if kept and not any(title.startswith("finetuned") for title in new[method]):
+            made_by = f"{new[method]['commit']}, finetuned {earlier[method]['commit']}"
+            joined[method] = new[method] | kept | {"commit": made_by}
+    return joined
+
+
 def page_of(parts: dict[str, str]) -> str:
     """methods.md."""
     left_out = "; ".join(f"{name} ({why})" for name, why in LEFT_OUT.items())
@@ -271,7 +282,7 @@ def main() -> None:
         made_by = (folder / COMMIT).read_text().strip()
         lines = {row["method"]: cells_of(row, study, made_by) for row in rows_of(study, folder)}
         parts = parts_of(page_file.read_text())
-        lines = {line["method"]: line for line in lines_of(parts.get(name, ""))} | lines
+        lines = with_earlier({line["method"]: line for line in lines_of(parts.get(name, ""))}, lines)
         parts[name] = "\n\n".join([introduction(name, study, folder, lines), table(study, list(lines.values()))])
         print(f"{name}\n\n{parts[name]}\n", flush=True)
         page_file.write_text(page_of(parts))

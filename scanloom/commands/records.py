@@ -88,7 +88,7 @@ def _summary(manifests: list[Path], shards: Shards) -> str:
         "dataset": ", ".join(sorted({part["dataset"] for part in parts})),
         "files": f"{len(parts)} chunks, {len(table)} records, {size / 1e6:.1f} MB, "
         f"compression {', '.join(sorted({part['compression'] for part in parts}))}",
-        "images": f"{spec['dtype']} {spec['shape']} in '{spec['unit']}'",
+        "images": f"{spec['dtype']} {spec['shape']} in {spec['unit'] or 'several units'}",
         "channels": ", ".join(spec["channels"]),
     }
     if spec["range"]:
@@ -115,7 +115,7 @@ def picture_of(image: np.ndarray, row: pd.Series, spec: dict, window: list[str] 
     """
     if window is not None:
         if spec["unit"] != "HU":
-            raise ValueError(f"--window is in HU; these images are in '{spec['unit']}': leave it out")
+            raise ValueError(f"--window is in HU; these images are in {spec['unit'] or 'several units'}: leave it out")
         low, high = _bounds(window)
         physical = image * np.asarray(row["slope"]) + np.asarray(row["intercept"])
         image = np.rint(np.clip((physical - low) / (high - low), 0, 1) * 255).astype(np.uint8)

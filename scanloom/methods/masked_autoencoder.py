@@ -95,8 +95,8 @@ def _assert_whole_tokens(encoder, block: tuple[int, ...]) -> None:
     if patch and any(size % edge for size, edge in zip(block, patch, strict=True)):
         raise ValueError(
             f"blocks of {block} pixels cut through the encoder's patches of {patch}, so that tokens would show part of "
-            f"what is hidden; set masked_autoencoder's block to a multiple of {patch[0]}, or the encoder's patch to a "
-            f"divisor of {block[0]}"
+            f"what is hidden; set masked_autoencoder's block to a multiple of the patch, or the encoder's patch to a "
+            "divisor of the block"
         )
 
 

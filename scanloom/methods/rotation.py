@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from scanloom import plugins
 from scanloom.lazy import keras
 from scanloom.methods._patches import boxes
 
@@ -31,7 +32,7 @@ FRESH_PER_SEED = False
 BRANCHES = 1
 
 
-LARGEST_VIEW_TURN = 45.0  # degrees of the view "rotation" up to which right angles can be told apart
+LARGEST_VIEW_TURN = 45.0  # degrees of a view up to which right angles can be told apart
 
 
 class Settings(BaseModel):
@@ -93,9 +94,15 @@ def build(encoder, settings: Settings, views, seed: int, classes: int | None = N
 
 def problem_with_views(settings: Settings, views: list) -> str | None:
     """Why the question has no answer in these (view, settings) pairs; None where it has one."""
-    used = [(name, chosen) for name, chosen in views if chosen.get("p", 0.5) > 0]
-    flipped = {axis for name, chosen in used if name == "flip" for axis in chosen.get("axes", (-1,))}
-    turned = any(name == "rotation" and chosen.get("degrees", 0) > LARGEST_VIEW_TURN for name, chosen in used)
+    used = [(name, plugins.settings("views", name, chosen)) for name, chosen in views]
+    used = [(name, chosen) for name, chosen in used if getattr(chosen, "p", 1) > 0]
+    flipped = {axis for name, chosen in used if name == "flip" for axis in chosen.axes}
+    turned = any(
+        name == "quarter_turns"
+        or (name in ("rotation", "affine") and chosen.degrees > LARGEST_VIEW_TURN)
+        or (name == "rotation" and chosen.quarter_turns > 0)
+        for name, chosen in used
+    )
     if not settings.use_views or (len(flipped) < 2 and not turned):
         return None
     what = (

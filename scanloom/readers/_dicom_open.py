@@ -99,7 +99,8 @@ def read_as_it_is(file: BinaryIO, **options) -> pydicom.FileDataset:
     start = file.read(132)
     if start[128:132] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
         raise InvalidDicomError("neither a preamble nor a first element of group 2 or 8")
-    if DeflatedExplicitVRLittleEndian.encode() in start + file.read(META_BYTES):
+    start += file.read(META_BYTES)
+    if DeflatedExplicitVRLittleEndian.encode() in start[132 : _end_of_meta(start)]:
         _refuse_bomb(file)
     file.seek(0)
     header = pydicom.dcmread(file, force=start[128:132] != b"DICM", **options)

@@ -14,7 +14,7 @@ import pandas as pd
 from scanloom.geometry import affine_on_grid, spacing_along, stack_affine
 from scanloom.readers._dicom_pixels import WHOLE, Frames, read_files
 from scanloom.readers._scan import errors_by_pseudonym, located, private_errors
-from scanloom.readers._stack_correction import correct_stack, is_unequal, needs_correction
+from scanloom.readers._stack_correction import correct_stack, needs_correction, uneven_mm
 from scanloom.readers._volume import EarlyStep, Volume
 
 ORIENTATION = [f"orientation_{i}" for i in range(6)]
@@ -131,11 +131,7 @@ class _Stack(NamedTuple):
     def of(cls, rows: pd.DataFrame) -> "_Stack":
         position = rows.position_mm.to_numpy(np.float64)
         spacing = spacing_along(position) if np.isfinite(position).all() else np.nan
-        uneven = None
-        if np.isfinite(spacing) and is_unequal(position):
-            number = rows.slice_index.to_numpy(np.int64)
-            uneven = np.full(number.max() + 1, np.nan)
-            uneven[number] = position
+        uneven = uneven_mm(position, rows.slice_index.to_numpy(np.int64))
         return cls(_columns(rows, ORIENTATION), _columns(rows, PLACE), position, spacing, uneven)
 
     @property

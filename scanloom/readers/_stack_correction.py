@@ -68,6 +68,15 @@ def is_unequal(position_mm: np.ndarray) -> bool:
     return len(gap) > 1 and gap.min() >= SAME_POSITION_MM and bool(np.abs(gap - usual).max() > tolerance)
 
 
+def uneven_mm(position_mm: np.ndarray, slice_index: np.ndarray) -> np.ndarray | None:
+    """`Volume.stack_mm` of a whole stack whose slices have these positions and numbers."""
+    if not np.isfinite(position_mm).all() or not is_unequal(position_mm):
+        return None
+    found = np.full(slice_index.max() + 1, np.nan)
+    found[slice_index] = position_mm
+    return found
+
+
 def untilted(
     volume: Volume, orientation: np.ndarray, position: np.ndarray, position_mm: np.ndarray, *, nearest: bool = False
 ) -> Volume:

@@ -70,12 +70,12 @@ class Volume:
         return self.values.shape[0]
 
     @property
-    def places(self) -> np.ndarray:
-        """float64 `[z]`, each slice's distance from the first one: in mm with `stack_mm`, else in slices."""
-        if self.stack_mm is not None and (self.slice_index >= 0).all():
-            places = self.stack_mm[self.slice_index]
-            return np.abs(places - places[0])
-        return np.arange(self.slices, dtype=np.float64)
+    def places_mm(self) -> np.ndarray | None:
+        """float64 `[z]`, each slice's distance from the first one; None where slices are equally far apart, or new."""
+        if self.stack_mm is None or (self.slice_index < 0).any():
+            return None
+        places = self.stack_mm[self.slice_index]
+        return np.abs(places - places[0])
 
     def with_channels(self) -> np.ndarray:
         """The values as `[z, y, x, c]`, whether or not there was a channel axis."""

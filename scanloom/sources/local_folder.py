@@ -77,12 +77,12 @@ def fetch(
 
 
 def _sizes(folder: Path) -> list[int]:
-    """Bytes of every file that the catalogue will find below the folder; 0 for one that vanished meanwhile."""
+    """Bytes of every file that the catalogue will find below the folder; 0 for one that is gone, a link to nowhere."""
     return [_size(folder / path) for path in find_files(folder)]
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0

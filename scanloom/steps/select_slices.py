@@ -53,7 +53,8 @@ def _kept(places: np.ndarray, settings: Settings) -> np.ndarray:
 
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with fewer slices, at least one; its z spacing grows with `every`."""
-    kept = _kept(volume.places, settings)
+    places = volume.places_mm
+    kept = _kept(np.arange(volume.slices) if places is None else places, settings)
     z, y, x = volume.spacing_mm
     return replace(
         volume,

@@ -36,8 +36,8 @@ def _neighbours(volume: Volume, settings: Settings) -> np.ndarray:
     spacing = volume.spacing_mm[0]
     if not spacing > 0:
         raise ValueError("slices_2_5d: the distance of slices is not known; set offset_mm to null")
-    if volume.stack_mm is not None:
-        places = volume.places
+    places = volume.places_mm
+    if places is not None:
         wanted = places[:, np.newaxis] + steps * settings.offset_mm
         return np.abs(places - wanted[..., np.newaxis]).argmin(axis=-1)
     return own + np.sign(steps) * np.floor(np.abs(steps) * settings.offset_mm / spacing + 0.5).astype(np.int64)

@@ -38,6 +38,22 @@ def test_sums_are_added_from_left_to_right_whoever_else_reads_their_terms():
     assert [float(sum_of(*map(tf.constant, terms))[0]) for _ in range(20)] == [float(left_to_right)] * 20
 
 
+def test_gradients_of_tensor_arrays_are_still_summed():
+    import tensorflow as tf
+
+    make_deterministic()
+
+    @tf.function
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            values = tf.TensorArray(tf.float32, 2, clear_after_read=False).unstack(x)
+            y = values.read(0) + 2 * values.read(1) + 3 * values.read(0) + values.read(0)
+        return tape.gradient(y, x)
+
+    assert gradient(tf.constant([1.0, 2.0])).numpy().tolist() == [5.0, 2.0]
+
+
 def test_gradients_of_a_tensor_used_often_are_added_in_pairs():
     import tensorflow as tf
 

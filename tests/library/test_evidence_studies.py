@@ -60,3 +60,11 @@ def test_a_new_line_says_what_was_run_and_the_table_puts_the_best_probe_first(me
         "| b | 0.500 | 0.800 | 0.800 | 0.900 | +0.100 (+0.050 to +0.200) | at 10 %, 100 % | - | abc |",
         "| a | 0.500 | 0.700 | 0.700 | - | +0.100 (+0.050 to +0.200) | at 10 %, 100 % | update 5: collapsed | abc |",
     ]
+
+
+def test_a_run_without_finetuning_keeps_what_an_earlier_one_found(methods):
+    old = {"a": {"method": "a", "frozen, 10 %": "0.700", "finetuned, 10 %": "0.900", "commit": "abc"}}
+    new = {"a": {"method": "a", "frozen, 10 %": "0.800", "commit": "def"}, "b": {"method": "b", "commit": "def"}}
+    joined = methods.with_earlier(old, new)
+    assert joined["a"] == new["a"] | {"finetuned, 10 %": "0.900", "commit": "def, finetuned abc"}
+    assert joined["b"] == new["b"]

@@ -7,6 +7,8 @@ import SimpleITK as sitk
 from scanloom import plugins
 from scanloom.masks import masks_for
 from scanloom.readers._stack_correction import StackChoices
+from scanloom.readers._volume import Volume
+from scanloom.steps import select_slices
 
 ORIENTATION = np.array([1, 0, 0, 0, 1, 0], float)
 POSITIONS = np.array([-20.0, -15, -10, -5])
@@ -112,3 +114,16 @@ def test_a_mask_follows_its_images_to_another_orientation(tmp_path, lesion):
     path = write(tmp_path / "m.nii.gz", lesion)
     mask = masks_for(path, "abc", ORIENTATION, POSITIONS, (12, 16), [turned], 3, place)["abc-0000"]
     assert np.array_equal(mask, lesion[:, ::-1, ::-1])
+
+
+def test_masks_and_images_keep_the_same_slices_where_these_are_not_equally_far_apart(tmp_path):
+    """Slices at 0, 2.5, 5, ... of which only some are the series': half of the height is not half of the slices."""
+    positions = np.array([0, 2.5, 5, 7.5, 10, 12.5, 15, 22.5, 30, 37.5])
+    path = write(
+        tmp_path / "m.nii.gz", np.ones((16, 12, 16), bool), origin=(-30.0, -40.0, 0.0), spacing=(0.5, 0.5, 2.5)
+    )
+    chosen = plugins.settings("steps", "select_slices", {"z_range": [0, 0.5]})
+    masks = masks_for(path, "abc", ORIENTATION, positions, (12, 16), [("select_slices", chosen)], 2)
+    volume = Volume(np.zeros((10, 12, 16), np.float32), "HU", (2.5, 1.0, 1.0), stack_mm=positions)
+    assert list(masks) == [f"abc-{n:04d}" for n in select_slices.apply(volume, chosen).slice_index]
+    assert len(masks) == 7

@@ -117,7 +117,13 @@ def test_method_that_uses_an_unknown_label(study_and_dataset):
 
 @pytest.mark.parametrize(
     ("view", "said"),
-    [({"flip": {"axes": [-1, -2]}}, "a half turn"), ({"rotation": {"degrees": 180}}, "turn images far")],
+    [
+        ({"flip": {"axes": [-1, -2]}}, "a half turn"),
+        ({"rotation": {"degrees": 180}}, "turn images far"),
+        ({"rotation": {"quarter_turns": 0.5}}, "turn images far"),
+        ({"quarter_turns": {}}, "turn images far"),
+        ({"affine": {"degrees": 90}}, "turn images far"),
+    ],
 )
 def test_rotation_of_views_that_turn_images_themselves(study_and_dataset, view, said):
     study, _, _, check = study_and_dataset

@@ -16,7 +16,7 @@ from scanloom.chunk_images import read_parts, write_parts
 from scanloom.identity import item_ids
 from scanloom.preprocessing import chunk_parts
 from scanloom.readers._volume import Volume
-from scanloom.records import BadShard, joined_spec, open_shards
+from scanloom.records import BadShard, open_shards
 from scanloom.splits import SPLITS, PatientInTwoSplits
 
 LABELS = ["bleed", "level"]
@@ -323,11 +323,3 @@ def test_a_volume_takes_the_largest_label_of_its_slices(tmp_path):
     expected = table.groupby("series_id")["bleed"].max()
     np.testing.assert_array_equal(shards.table.set_index("series_id")["bleed"].sort_index(), expected)
     assert shards.images([0]).shape == (1, 2, 4, 4, 1)
-
-
-def test_shards_of_other_units_are_joined_only_where_their_values_were_mapped(tmp_path):
-    mapped = {"shape": [2, 2, 1], "dtype": "uint16", "channels": ["image"], "intercept": [0.0], "range": None}
-    hu, mr = mapped | {"slope": [0.1], "unit": "HU"}, mapped | {"slope": None, "unit": "arbitrary"}
-    assert joined_spec(hu, mr, tmp_path)["unit"] is None
-    with pytest.raises(BadShard, match="values in '0-4095', other shards have 'HU'"):
-        joined_spec(hu | {"slope": [1.0]}, mr | {"slope": [1.0], "unit": "0-4095"}, tmp_path)

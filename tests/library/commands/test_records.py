@@ -53,7 +53,7 @@ def test_it_says_what_the_shards_hold(tmp_path, capsys):
     code, out, _ = run(capsys, tmp_path, "--print", 1)
     assert code == 0
     assert "2 chunks, 8 records" in out
-    assert "uint16 [6, 8, 1] in 'HU'" in out
+    assert "uint16 [6, 8, 1] in HU" in out
     assert "image (-1024 to 64511)" in out
     assert 'resize {"size_px": [6, 8]}' in out
     assert "8 records of 4 series, 4 patients; bleed {0: 4, missing: 4}" in out
