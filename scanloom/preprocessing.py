@@ -98,16 +98,17 @@ def quantise(volume: Volume, dtype: str) -> tuple[np.ndarray, np.ndarray, np.nda
             "(hu_window, scale_range, percentile), or set dtype: uint16"
         )
     offset = HU_OFFSET if volume.unit == "HU" else 0
-    stored = np.rint(values)
-    stored += offset
-    if volume.unit == "HU":
-        np.clip(stored, 0, 65535, out=stored)
-    elif lowest < -0.5 or highest >= 65535.5:
+    if volume.unit != "HU" and (lowest < -0.5 or highest >= 65535.5):
         raise CannotPreprocess(
             f"values in unit '{volume.unit}' lie in [{lowest:g}, {highest:g}], outside uint16; add a step "
             "that maps them to [0, 1] (scale_range, percentile)"
         )
-    return stored.astype(np.uint16), np.ones(count), np.full(count, -float(offset))
+    images = np.empty(values.shape, np.uint16)
+    for part, out in zip(values, images, strict=True):  # slice by slice: another array of floats would be a volume more
+        stored = np.rint(part)
+        stored += offset
+        np.copyto(out, stored.clip(0, 65535), casting="unsafe")
+    return images, np.ones(count), np.full(count, -float(offset))
 
 
 def _stretched(values: np.ndarray, dtype: str) -> np.ndarray:
