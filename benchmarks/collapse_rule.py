@@ -1,7 +1,8 @@
 """Does the stop rule find spoilt trainings within three epochs, and leave healthy ones alone?
 
 1,024 invented images of 16 px (squares of three sizes), batches of 16: an epoch is 64 updates, a small encoder,
-monitors every 16 updates. Healthy: all methods with their defaults, some seeds each. Spoilt: the same with one thing
+monitors every 16 updates. Healthy: all methods with their defaults, some seeds each, and some on a LeNet, which has no
+normalisation and whose features all point nearly one way from the start. Spoilt: the same with one thing
 wrong. ours is the update at which the rule ends a spoilt training (the goal: within 192), and for healthy ones how many
 of them it ends (the goal: none); the last rows are how far the signs of the two kinds lie apart, with the limits of
 scanloom/collapse.py between them.
@@ -44,6 +45,10 @@ HEALTHY = {
     "gan": {"network_width": 8},
     "wgan_gp": {"network_width": 8},
 }
+ENCODER, LENET = {"width": 16, "stages": [1, 1]}, {"kind": "lenet"}  # of small_cnn
+ON_LENET = ("barlow_twins", "rotation", "masked_autoencoder", "restoration", "vae", "gan", "wgan_gp")
+CASES = {method: (method, ENCODER) for method in HEALTHY}
+CASES |= {f"{method} on LeNet": (method, LENET) for method in ON_LENET}
 SPOILT = {
     "constant output (VICReg without variance and covariance)": ("vicreg", {"variance": 0, "covariance": 0}, {}),
     "lambda 0 (Barlow Twins)": ("barlow_twins", {"off_diagonal_weight": 1e-12}, {}),
@@ -95,7 +100,16 @@ def normalisation(kept: bool):
         keras.layers.BatchNormalization = real
 
 
-def trained(folder: Path, method: str, settings: dict, seed: int, epochs: int, learning_rate=0.002, normalised=True):
+def trained(
+    folder: Path,
+    method: str,
+    settings: dict,
+    seed: int,
+    epochs: int,
+    learning_rate=0.002,
+    normalised=True,
+    encoder_settings=ENCODER,
+):
     """(history of the whole training, update at which the rule would have ended it, or None)."""
     import keras
 
@@ -122,7 +136,7 @@ def trained(folder: Path, method: str, settings: dict, seed: int, epochs: int, l
             method=method,
             method_settings=HEALTHY[method] | settings,
             encoder="small_cnn",
-            encoder_settings={"width": 16, "stages": [1, 1]},
+            encoder_settings=encoder_settings,
             views=VIEWS,
             budget=budget,
             seed=seed,
@@ -138,15 +152,15 @@ def trained(folder: Path, method: str, settings: dict, seed: int, epochs: int, l
 
 def rows(folder: Path, seeds: int = 2, epochs: int = EPOCHS, changed: dict | None = None) -> list:
     """The table; changed: {"healthy": [names], "spoilt": [names]} to do these only."""
-    chosen = {"healthy": list(HEALTHY), "spoilt": list(SPOILT)} | (changed or {})
+    chosen = {"healthy": list(CASES), "spoilt": list(SPOILT)} | (changed or {})
     made, settled = [], {"healthy": [], "spoilt": []}
-    for method in chosen["healthy"]:
-        ends = []
+    for case in chosen["healthy"]:
+        (method, encoder), ends = CASES[case], []
         for seed in range(seeds):
-            history, end = trained(folder / f"{method}-{seed}", method, {}, seed, epochs)
+            history, end = trained(folder / f"{case}-{seed}", method, {}, seed, epochs, encoder_settings=encoder)
             ends.append(float(end is not None))
             settled["healthy"].append(history[history["step"] >= 32])
-        made.append(limited(f"healthy: {method}, ended", f"of {seeds} seeds", [sum(ends)], 0))
+        made.append(limited(f"healthy: {case}, ended", f"of {seeds} seeds", [sum(ends)], 0))
     for number, name in enumerate(chosen["spoilt"]):
         method, settings, how = SPOILT[name]
         history, end = trained(folder / f"spoilt-{number}", method, settings, 0, epochs, **how)
