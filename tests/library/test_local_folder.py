@@ -31,9 +31,10 @@ def test_linked_folders_are_counted_as_the_catalogue_finds_them(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/linked").symlink_to(tmp_path / "store")
     (tmp_path / "images/gone.dcm").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "images/loop").symlink_to(tmp_path / "images/loop")
     report = local_folder.fetch(_settings(tmp_path / "images"), tmp_path / "data", seed=0)
-    assert (report.files, report.bytes) == (1, 5)
-    assert find_files(tmp_path / "images") == ["linked/1.dcm"]
+    assert (report.files, report.bytes) == (3, 5)
+    assert find_files(tmp_path / "images") == ["gone.dcm", "linked/1.dcm", "loop"]
 
 
 def test_a_missing_folder_is_named_together_with_the_nearest_one_that_exists(tmp_path):
