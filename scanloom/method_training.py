@@ -22,7 +22,6 @@ from scanloom.optimizers import begin_averages, optimizer_of, players_of
 from scanloom.stateless_random import keys_of
 from scanloom.view_pipeline import Pipeline
 
-PARTS = "parts_per_image"  # (settings, image_shape) -> int, of a method that shows the encoder several of each image
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -89,7 +88,9 @@ class MethodTraining:
     @property
     def shown(self) -> float:
         """Of each image of an update, how many whole images' worth of pixels pass the encoder; 0: it does not train."""
-        parts = self.plugin.parts_per_image(self.settings, self.image_shape) if hasattr(self.plugin, PARTS) else 1
+        parts = 1
+        if hasattr(self.plugin, "parts_per_image"):
+            parts = self.plugin.parts_per_image(self.settings, self.image_shape)
         share = math.prod(self.trained_shape[:-1]) / math.prod(self.image_shape[:-1])
         return self.plugin.BRANCHES * parts * share
 

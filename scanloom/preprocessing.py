@@ -341,7 +341,7 @@ def _assert_alike(part: Part, first: Part) -> None:
         raise CannotPreprocess(
             f"series {part.series_id}: values in '{part.unit}', earlier ones in '{first.unit}', and stored as they are "
             "one number would mean two things; add a step that maps each series to [0, 1] (percentile, min_max over "
-            "volume), or exclude one kind"
+            "volume), give the reader's unit where it has that setting (NIfTI), or exclude one kind"
         )
 
 

@@ -30,8 +30,6 @@ TRAINS = True
 USES_LABELS = False
 FRESH_PER_SEED = False
 BRANCHES = 1
-
-
 LARGEST_VIEW_TURN = 45.0  # degrees of a view up to which right angles can be told apart
 
 
@@ -105,9 +103,8 @@ def problem_with_views(settings: Settings, views: list) -> str | None:
     )
     if not settings.use_views or (len(flipped) < 2 and not turned):
         return None
-    what = (
-        "turn images far" if turned else f"flip along axes {', '.join(map(str, sorted(flipped)))}, which is a half turn"
-    )
+    axes = ", ".join(map(str, sorted(flipped)))
+    what = "turn images far" if turned else f"flip along axes {axes}, which is a half turn"
     return (
         f"the views {what}, so nobody can tell by which turn an image was turned; set use_views: false, or other views"
     )

@@ -58,10 +58,10 @@ def needs_correction(
         lean = np.degrees(np.arctan(np.abs(shear_of(orientation, position)))).max()
         if lean > TILT_TOLERANCE_DEG:
             return True
-    return settings.unequal_spacing == "resample" and is_unequal(position_mm)
+    return settings.unequal_spacing == "resample" and _is_unequal(position_mm)
 
 
-def is_unequal(position_mm: np.ndarray) -> bool:
+def _is_unequal(position_mm: np.ndarray) -> bool:
     """Whether gaps differ by more than passes as equal, and no two slices are at one place."""
     gap, usual = np.diff(position_mm), spacing_along(position_mm)
     tolerance = max(SPACING_TOLERANCE * usual, SPACING_TOLERANCE_MM)
@@ -70,7 +70,7 @@ def is_unequal(position_mm: np.ndarray) -> bool:
 
 def uneven_mm(position_mm: np.ndarray, slice_index: np.ndarray) -> np.ndarray | None:
     """`Volume.stack_mm` of a whole stack whose slices have these positions and numbers."""
-    if not np.isfinite(position_mm).all() or not is_unequal(position_mm):
+    if len(position_mm) < 3 or not np.isfinite(position_mm).all() or not _is_unequal(position_mm):
         return None
     found = np.full(slice_index.max() + 1, np.nan)
     found[slice_index] = position_mm
@@ -150,7 +150,7 @@ def equally_spaced(volume: Volume, position_mm: np.ndarray, *, nearest: bool = F
     gap of a millimetre in a stack of 5 mm does not make five slices of one. A stack whose gaps pass
     as equal (geometry.SPACING_TOLERANCE) stays as it is. slice_index is -1 for a slice that is not one of the stack.
     """
-    if not is_unequal(position_mm):
+    if not _is_unequal(position_mm):
         return volume
     gap = np.diff(position_mm)
     extent = position_mm[-1] - position_mm[0]

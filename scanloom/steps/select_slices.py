@@ -1,9 +1,9 @@
 """Fewer slices per stack: a part of it by normalised height, the central part of that, or every n-th.
 
 Neighbouring slices say nearly the same, and the ends of a stack often show no anatomy. What is left keeps its slice
-number, so every dropped slice is accounted for. A slice at z mm has the height (z - first) / (last - first), k / (n -
-1) for slice k of n at equal distances, a single slice 0; a range holds what is at its lower end and not what is at its
-upper end, except at 1, so thirds share no slice and lose none.
+number, so every dropped slice is accounted for. A slice at z mm has the height (z - first) / (last - first), which is
+k / (n - 1) for slice k of n at equal distances, a single slice 0; a range holds what is at its lower end and not what
+is at its upper end, except at 1, so thirds share no slice and lose none.
 """
 
 from dataclasses import replace
