@@ -2,9 +2,10 @@
 
 A volume is one series as float32, as readers give it. Each measurement is a new process that runs what the rules run
 (`chunk_parts`, `write_parts`, `read_parts`, `write_chunk`); its peak resident memory is the kernel's, less that of the
-same process on one series of two small slices, which has imported and run everything. Two pipelines: slices through
-three windows to 256 pixels, and volumes at 1 mm isotropic cut to 128 voxels a side. "growth" is what each further
-series adds: the rows of the tables that describe its slices, and holes that the allocator leaves.
+same process on one series of two small slices, which has imported and run everything. Pipelines: slices through
+three windows to 256 pixels; volumes at 1 mm isotropic cut to 128 voxels a side; and two that need the whole series at
+full size, its percentiles and its skull. "growth" is what each further series adds: the rows of the tables that
+describe its slices, and holes that the allocator leaves.
 """
 
 import json
@@ -33,6 +34,19 @@ PIPELINES = {
         "steps": [
             {"name": "resample", "settings": {"spacing_mm": [1, 1, 1]}},
             {"name": "crop_or_pad", "settings": {"size_px": [128, 128, 128]}},
+        ],
+    },
+    "percentiles at full size, rank 3": {
+        "rank": 3,
+        "dtype": "uint8",
+        "steps": [{"name": "percentile", "settings": {"foreground": "otsu"}}],
+    },
+    "skull stripped at full size, rank 3": {
+        "rank": 3,
+        "dtype": "uint8",
+        "steps": [
+            {"name": "strip_skull", "settings": {}},
+            {"name": "hu_window", "settings": {"windows": ["brain"]}},
         ],
     },
 }
@@ -65,7 +79,10 @@ def write_series(folder: Path, count: int, slices: int, size: int) -> None:
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
     rng = np.random.default_rng(0)
-    base = rng.integers(0, 2000, (size, size), dtype=np.uint16)
+    y, x = (np.mgrid[:size, :size] + 0.5) / size * 2 - 1
+    inside = np.hypot(y / 0.8, x / 0.65)  # a head of brain and bone in air
+    base = np.select([inside < 0.9, inside < 1], [1060, 2000], 24) + rng.integers(0, 20, (size, size))
+    base = base.astype(np.uint16)
     for series in range(count):
         place = folder / f"{series:03d}"
         place.mkdir(parents=True, exist_ok=True)

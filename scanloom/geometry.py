@@ -227,7 +227,7 @@ def stack_affine(
     mean = orientation.mean(0)
     affine = affine_lps(mean, position[0], position[-1], len(position), spacing_mm[1:])
     if len(position) > 1:
-        along = float(affine[:3, 0] @ normals(mean[None])[0])
+        along = abs(float(affine[:3, 0] @ normals(mean[None])[0]))  # a file's own order may run against the normal
         if not along * (len(position) - 1) >= SAME_POSITION_MM:
             return None
         affine[:3, 0] *= spacing_mm[0] / along

@@ -34,15 +34,18 @@ def masks_for(
     the normal, in stack order) of the series, shape its rows and columns: the mask's slices are put in the series'
     order and turned the way its rows and columns run. steps: (name, settings) as preprocessing gets them; those without
     `apply_to_mask` change values only and are passed over. rank 2: one item per slice; 3: one per series.
-    place `[z, 3]` (ImagePositionPatient, LPS) says where the slices lie: needed by steps that ask for it, and where the
-    series' tilt or distances were corrected (`stack`), which is then done to the mask. Raises ValueError, without
-    naming the file, when the mask is not on the grid of the series.
+    place `[z, 3]` (LPS, of each slice's first pixel): where the slices lie; then position_mm may count from anywhere.
+    Needed by steps that ask for it, and where the series' tilt or distances were corrected (`stack`), which is then
+    done to the mask. Raises ValueError, without naming the file, when the mask is not on the grid of the series.
     """
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:  # its text holds the path, which may hold a name
         raise ValueError(f"mask of series {series_id} cannot be read: missing or no image file") from None
-    values, spacing_mm = _on_series_grid(image, orientation, position_mm, shape, series_id)
+    if place is not None and not np.isfinite(place).all():
+        place = None
+    along_mm = position_mm if place is None else place @ normals(np.asarray(orientation, float)[None])[0]
+    values, spacing_mm = _on_series_grid(image, orientation, along_mm, shape, series_id)
     affine = None if place is None else stack_affine(np.tile(orientation, (len(place), 1)), place, spacing_mm)
     places = np.asarray(position_mm, float)
     mask = Volume(values, "mask", spacing_mm, affine_lps=affine, stack_mm=uneven_mm(places, np.arange(len(places))))
@@ -56,7 +59,10 @@ def masks_for(
 
 
 def _on_series_grid(image, orientation, position_mm, shape, series_id) -> tuple[np.ndarray, tuple]:
-    """The mask, float32 0/1 `[z, y, x]` in the series' slices, rows and columns, and its spacing."""
+    """The mask, float32 0/1 `[z, y, x]` in the series' slices, rows and columns, and its spacing.
+
+    position_mm: of each slice along the normal, from where all coordinates count, up or down.
+    """
     orientation, position_mm = np.asarray(orientation, float), np.asarray(position_mm, float)
     where = f"mask of series {series_id}"
     if image.GetDimension() != 3:
@@ -77,7 +83,7 @@ def _on_series_grid(image, orientation, position_mm, shape, series_id) -> tuple[
     off = np.abs(found_mm[nearest] - position_mm)
     if not (off <= SAME_SLICE_MM).all():
         raise ValueError(f"{where}: {int((off > SAME_SLICE_MM).sum())} of {len(off)} slices have no slice of the mask")
-    spacing_z = spacing_along(position_mm) if len(position_mm) > 1 else image.GetSpacing()[2]
+    spacing_z = spacing_along(np.sort(position_mm)) if len(position_mm) > 1 else image.GetSpacing()[2]
     return values[nearest].astype(np.float32), (spacing_z, *reversed(image.GetSpacing()[:2]))
 
 

@@ -231,7 +231,7 @@ def _preprocessed(
     """`preprocess_series` of a series' volume, or of one block after the other."""
     try:
         for volume in volumes:
-            part = Part(series_id, *preprocess_series(volume, steps, rank, dtype))
+            part = Part(series_id, *preprocess_series(replace(volume, expendable=True), steps, rank, dtype))
             del volume
             yield part
     except ValueError as error:
@@ -278,7 +278,7 @@ def _reading(read_blocks: Callable, rows: pd.DataFrame, steps: list[dict]) -> Vo
 
     only_part = len(early) == 1 and cut is not None and hasattr(module, "needed")
     blocks = read_blocks(rows, with_padding, needed if only_part else None)
-    done = [run_steps(block, early, cut) for block in blocks]
+    done = [run_steps(replace(block, expendable=True), early, cut) for block in blocks]
     padding = [part.padding_mask for part in done]
     if any(mask is not None for mask in padding):
         padding = [

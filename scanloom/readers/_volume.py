@@ -27,6 +27,7 @@ class Volume:
         equally far apart and stay so; None: equally far, or not known.
     affine_lps: float64 `[4, 4]`, (z, y, x, 1) in voxels to LPS millimetres (see geometry.affine_lps); None where the
         images do not say how they lie. A step that moves pixels keeps it right.
+    expendable: whether nobody else looks at `values` any more, so that a step may write its result over them.
     """
 
     values: np.ndarray
@@ -39,6 +40,7 @@ class Volume:
     slice_index: np.ndarray = field(default=None)
     stack_mm: np.ndarray | None = None
     affine_lps: np.ndarray | None = None
+    expendable: bool = False
 
     def __post_init__(self):
         if self.values.ndim not in (3, 4):
@@ -80,6 +82,14 @@ class Volume:
     def with_channels(self) -> np.ndarray:
         """The values as `[z, y, x, c]`, whether or not there was a channel axis."""
         return self.values if self.values.ndim == 4 else self.values[..., np.newaxis]
+
+
+    def room(self) -> np.ndarray:
+        """float32 like `values`, for a step's result: `values` themselves where they are expendable.
+
+        A series of CT fills hundreds of megabytes; with an array for each step it would be in memory twice.
+        """
+        return self.values if self.expendable and self.values.flags.writeable else np.empty_like(self.values)
 
 
 class EarlyStep(NamedTuple):

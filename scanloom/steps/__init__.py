@@ -2,7 +2,8 @@
 
 A step that changes the pixel grid or drops slices also has `apply_to_mask(mask, settings)`, which moves a lesion mask
 (a Volume of zeros and ones on the grid of its series) the same way, to the nearest pixel, so that masks fit the images.
-`slice_index` of the result says which slice of the stack each slice is, -1 where a step made a new one.
+`slice_index` of the result says which slice of the stack each slice is, -1 where a step made a new one. The values it
+is given stay as they are, unless they are `expendable`: then `volume.room()` is them.
 
 A step that moves pixels to where the image's content says (crop_to_foreground) takes the image too:
 `apply_to_mask(mask, settings, volume)`. `IDEMPOTENT = True` claims that a second time changes nothing,

@@ -19,6 +19,9 @@ def air(volume: Volume) -> float:
 
 def without(volume: Volume, outside: np.ndarray) -> Volume:
     """The volume with air, and padding, where `outside` bool [z, y, x] is true."""
-    values = np.where(outside[..., np.newaxis], np.float32(air(volume)), volume.with_channels())
+    values, nothing = volume.room(), np.float32(air(volume))
+    if values is not volume.values:
+        np.copyto(values, volume.values)
+    values[outside] = nothing
     padding = outside if volume.padding_mask is None else outside | volume.padding_mask
-    return replace(volume, values=values.reshape(volume.values.shape), padding_mask=padding)
+    return replace(volume, values=values, padding_mask=padding)

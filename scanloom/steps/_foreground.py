@@ -7,22 +7,27 @@ import numpy as np
 from pydantic import Field
 
 from scanloom.readers._volume import Volume
+from scanloom.steps._inside import Inside, field_of_view, inside
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Threshold = Literal["otsu"] | Finite  # "otsu", or a physical value (HU, grey level, ...)
 Foreground = Literal["all", "otsu"] | Finite  # "all": everything inside the field of view
 
 
-def otsu_threshold(values: np.ndarray) -> float:
-    """The threshold that splits `values` (float32, any shape) into two classes with the largest variance between them.
+def otsu_threshold(values: Inside) -> float:
+    """The threshold that splits the values into two classes with the largest variance between them.
 
     Otsu, IEEE Trans. Syst. Man Cybern. 9 (1979) 62-66, on 256 levels from the smallest to the largest value; what is
-    above it is foreground. A constant array has no such threshold: its value is given, so that nothing is above it.
+    above it is foreground. A constant image has no such threshold: its value is given, so that nothing is above it.
     """
-    low, high = float(values.min()), float(values.max())
+    low, high = values.extremes()
     if not high > low:
         return low
-    levels = cv2.convertScaleAbs(values.reshape(len(values), -1) - np.float32(low), alpha=255 / (high - low))
+    scale = 255 / (high - low)
+    levels, end = np.empty(values.count(), np.uint8), 0
+    for plane in values:
+        start, end = end, end + plane.size
+        cv2.convertScaleAbs(plane - np.float32(low), levels[start:end], alpha=scale)
     level, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     return low + (level + 0.5) / 255 * (high - low)
 
@@ -32,16 +37,16 @@ def above(volume: Volume, threshold: Threshold) -> np.ndarray:
 
     A number is a physical value, whatever scaling came before; "otsu" is found for each channel by itself.
     """
-    seen = _field_of_view(volume)
+    if threshold == "otsu":
+        limits = [otsu_threshold(values) for values in inside(volume)]
+    else:
+        limits = ((threshold - np.array(volume.intercept)) / np.array(volume.slope)).astype(np.float32)
     mask = np.zeros(volume.values.shape[:3], bool)
-    for channel, slope, intercept in zip(
-        np.moveaxis(volume.with_channels(), -1, 0), volume.slope, volume.intercept, strict=True
-    ):
-        if threshold == "otsu":
-            mask |= channel > otsu_threshold(channel if seen is None else channel[seen])
-        else:
-            mask |= channel > np.float32((threshold - intercept) / slope)
-    return mask if seen is None else mask & seen
+    for channel, limit in zip(np.moveaxis(volume.with_channels(), -1, 0), limits, strict=True):
+        for plane, found in zip(channel, mask, strict=True):
+            found |= plane > limit
+    seen = field_of_view(volume)
+    return mask if seen is None else np.logical_and(mask, seen, out=mask)
 
 
 def foreground(volume: Volume, rule: Foreground) -> np.ndarray:
@@ -50,11 +55,5 @@ def foreground(volume: Volume, rule: Foreground) -> np.ndarray:
         mask = above(volume, rule)
         if mask.any():
             return mask
-    seen = _field_of_view(volume)
+    seen = field_of_view(volume)
     return np.ones(volume.values.shape[:3], bool) if seen is None else seen
-
-
-def _field_of_view(volume: Volume) -> np.ndarray | None:
-    """bool [z, y, x]; None where all pixels count: without padding, or where there is nothing but padding."""
-    padding = volume.padding_mask
-    return None if padding is None or padding.all() else ~padding

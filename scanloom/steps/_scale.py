@@ -14,15 +14,16 @@ def scaled(volume: Volume, low: Sequence[float], high: Sequence[float]) -> Volum
     """low, high: one bound per channel, in the volume's present values. Where they are equal everything becomes 0."""
     low, high = np.array(low, np.float64), np.array(high, np.float64)
     width = np.where(high > low, high - low, 1.0)
-    # In one array: with a new one per operation a series would be in memory four times.
-    values = volume.with_channels() - low.astype(np.float32)
+    made = volume.room()
+    values = made if made.ndim == 4 else made[..., np.newaxis]
+    np.subtract(volume.with_channels(), low.astype(np.float32), out=values)
     values /= width.astype(np.float32)
     np.clip(values, 0, 1, out=values)
     slope, intercept = np.array(volume.slope), np.array(volume.intercept)
     slope, intercept = slope * width, slope * low + intercept
     return replace(
         volume,
-        values=values.reshape(volume.values.shape),
+        values=made,
         unit=SCALED if (slope == 1).all() and (intercept == 0).all() else volume.unit,
         slope=tuple(slope.tolist()),
         intercept=tuple(intercept.tolist()),
@@ -35,8 +36,3 @@ def is_scaled(volume: Volume) -> bool:
     return volume.unit == SCALED or not identity
 
 
-def inside(volume: Volume) -> list[np.ndarray]:
-    """Per channel the values inside the field of view, float32 [pixels]; all of them where padding is not known."""
-    channels = np.moveaxis(volume.with_channels(), -1, 0)
-    seen = None if volume.padding_mask is None or volume.padding_mask.all() else ~volume.padding_mask
-    return [channel.ravel() if seen is None else channel[seen] for channel in channels]

@@ -41,8 +41,9 @@ def apply(volume: Volume, settings: Settings) -> Volume:
         None if bound is None else ((bound - intercept) / slope).astype(np.float32)
         for bound in (settings.low, settings.high)
     )
-    values = np.clip(volume.with_channels(), low, high)
-    return replace(volume, values=values.reshape(volume.values.shape))
+    made = volume.room()
+    np.clip(volume.with_channels(), low, high, out=made if made.ndim == 4 else made[..., np.newaxis])
+    return replace(volume, values=made)
 
 
 def slicewise(settings: Settings) -> bool:

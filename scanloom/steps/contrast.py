@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._grey_levels import largest_value
-from scanloom.steps._scale import inside, scaled
+from scanloom.steps._inside import inside
+from scanloom.steps._scale import scaled
 
 COLOURS = ("red", "green", "blue")
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -30,7 +31,7 @@ class Settings(BaseModel):
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with values in [0, 1]."""
     largest = largest_value(volume, "contrast")
-    means = np.array([values.mean(dtype=np.float64) for values in inside(volume)])
+    means = np.array([values.mean() for values in inside(volume)])
     if volume.channels == COLOURS:
         means = np.full(3, means @ LUMA)
     means = np.floor(means * 255 / largest + 0.5) * largest / 255

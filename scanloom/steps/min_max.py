@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._foreground import Finite
-from scanloom.steps._scale import inside, scaled
+from scanloom.steps._inside import inside
+from scanloom.steps._scale import scaled
 
 RANGES = {"HU": (-1024.0, 3071.0), "0-255": (0.0, 255.0)}  # what an image of that unit can hold
 
@@ -53,8 +54,7 @@ class Settings(BaseModel):
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with values in [0, 1]; a constant channel becomes 0."""
     if settings.over == "volume":
-        values = inside(volume)
-        return scaled(volume, [float(v.min()) for v in values], [float(v.max()) for v in values])
+        return scaled(volume, *zip(*(values.extremes() for values in inside(volume)), strict=True))
     low, high = (np.array(bound) for bound in _bounds(volume, settings))
     slope, intercept = np.array(volume.slope), np.array(volume.intercept)
     return scaled(volume, (low - intercept) / slope, (high - intercept) / slope)

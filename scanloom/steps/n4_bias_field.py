@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._foreground import Foreground, foreground
+from scanloom.steps._inside import Inside
 from scanloom.steps._scale import is_scaled
 
 FEWEST = 4  # pixels along an axis that shrinking leaves
@@ -54,7 +55,10 @@ def _corrected(values: np.ndarray, mask: np.ndarray, spacing_mm: tuple, settings
     import SimpleITK as sitk  # half a second to import
 
     mask = mask & (values > 0)
-    if not mask.any() or np.ptp(values[mask]) == 0:
+    if not mask.any():
+        return values
+    low, high = Inside(values, mask).extremes()
+    if low == high:
         return values
     flat = values.shape[0] == 1
     image, where = (
@@ -73,5 +77,7 @@ def _corrected(values: np.ndarray, mask: np.ndarray, spacing_mm: tuple, settings
         small, inside = image, where
     n4.Execute(small, inside)
     field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).reshape(values.shape)
-    field = np.clip(field, field[mask].min(), field[mask].max())
-    return (values / np.exp(field)).astype(np.float32)
+    del image, where, small, inside
+    np.clip(field, *Inside(field, mask).extremes(), out=field)
+    np.exp(field, out=field)
+    return np.divide(values, field, out=field)

@@ -7,12 +7,12 @@ whole series, never slice by slice, so slices of one stack stay comparable. With
 picture does not move the scale.
 """
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._foreground import Foreground, foreground
-from scanloom.steps._scale import inside, scaled
+from scanloom.steps._inside import inside
+from scanloom.steps._scale import scaled
 
 
 class Settings(BaseModel):
@@ -35,11 +35,6 @@ class Settings(BaseModel):
 
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with values in [0, 1]; padding does not count, a constant channel becomes 0."""
-    if settings.foreground == "all":
-        channels = inside(volume)
-    else:
-        mask = foreground(volume, settings.foreground)
-        channels = [channel[mask] for channel in np.moveaxis(volume.with_channels(), -1, 0)]
-    bounds = [np.percentile(values, [settings.low_percent, settings.high_percent]) for values in channels]
-    del channels
-    return scaled(volume, *np.transpose(bounds).tolist())
+    mask = None if settings.foreground == "all" else foreground(volume, settings.foreground)
+    percents = [settings.low_percent, settings.high_percent]
+    return scaled(volume, *zip(*(values.percentiles(percents) for values in inside(volume, mask)), strict=True))

@@ -50,7 +50,10 @@ def _named(channel: str, k: int) -> str:
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with the channels of slice i - n, ..., i + n, in this order."""
     place = np.clip(_neighbours(volume, settings), 0, volume.slices - 1)
-    values = np.concatenate([volume.with_channels()[column] for column in place.T], axis=-1)
+    stack = volume.with_channels()
+    values = np.empty((*stack.shape[:3], place.shape[1] * stack.shape[3]), np.float32)
+    for made, of in zip(values, place, strict=True):
+        np.concatenate(stack[of], axis=-1, out=made)
     places = range(-settings.neighbours, settings.neighbours + 1)
     return replace(
         volume,

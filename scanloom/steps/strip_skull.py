@@ -57,10 +57,13 @@ def _inside_skull(volume: Volume, settings: Settings) -> np.ndarray:
     spacing_mm = volume.spacing_mm
     if not all(mm > 0 for mm in spacing_mm[1:]):
         raise ValueError("strip_skull: the distance of pixels is not known")
-    bone = volume.values > settings.bone_hu
-    ring = _parts.eroded(_parts.dilated(bone, spacing_mm, settings.gap_mm), spacing_mm, settings.gap_mm)
-    sigma = [0, *(settings.smoothing_mm / mm for mm in spacing_mm[1:])]
-    smooth = ndimage.gaussian_filter(volume.values, sigma, mode="nearest") if settings.smoothing_mm else volume.values
-    soft = (smooth >= settings.low_hu) & (smooth <= settings.bone_hu) & _parts.filled(ring)
+    soft = np.empty(volume.values.shape, bool)
+    sigma = [settings.smoothing_mm / mm for mm in spacing_mm[1:]]
+    for number, plane in enumerate(volume.values):  # masks and smooth copies of one slice at a time
+        bone = plane[np.newaxis] > settings.bone_hu
+        ring = _parts.eroded(_parts.dilated(bone, spacing_mm, settings.gap_mm), spacing_mm, settings.gap_mm)
+        smooth = ndimage.gaussian_filter(plane, sigma, mode="nearest") if settings.smoothing_mm else plane
+        soft[number] = (smooth >= settings.low_hu) & (smooth <= settings.bone_hu) & _parts.filled(ring)[0]
     core = _parts.largest(_parts.eroded(soft, spacing_mm, settings.bridge_mm))
-    return _parts.filled(_parts.dilated(core, spacing_mm, settings.bridge_mm) & soft)
+    soft &= _parts.dilated(core, spacing_mm, settings.bridge_mm)
+    return _parts.filled(soft)

@@ -30,7 +30,7 @@ class Settings(BaseModel):
 
 def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with values in [0, 1], 0.5 at the foreground's mean."""
-    mask = foreground(volume, settings.foreground).reshape(volume.slices, -1).astype(np.uint8)
+    mask = foreground(volume, settings.foreground).reshape(volume.slices, -1).view(np.uint8)
     channels = np.moveaxis(volume.with_channels(), -1, 0).reshape(-1, *mask.shape)
     mean, sd = np.array([cv2.meanStdDev(channel, mask=mask) for channel in channels])[..., 0, 0].T
     return scaled(volume, mean - settings.limit * sd, mean + settings.limit * sd)

@@ -146,6 +146,14 @@ def test_a_step_writes_into_nothing_it_was_given(step):
         assert (out.slope, out.intercept) == (again.slope, again.intercept)
 
 
+def test_a_step_gives_the_same_where_it_may_write_over_its_values(step):
+    module, settings = step
+    for kind, (given, out) in accepted(step).items():
+        owned = module.apply(replace(given, values=given.values.copy(), expendable=True), settings)
+        np.testing.assert_array_equal(owned.values, out.values, kind)
+        assert (owned.slope, owned.intercept, owned.unit) == (out.slope, out.intercept, out.unit)
+
+
 def test_a_step_that_says_so_changes_nothing_the_second_time(step):
     module, settings = step
     if not getattr(module, "IDEMPOTENT", False):

@@ -1,11 +1,14 @@
 """Masks on the grid of the stored images."""
 
+import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 
 from scanloom import plugins
-from scanloom.masks import masks_for
+from scanloom.catalogue import build_catalogue
+from scanloom.masks import masks_for, masks_of_series
 from scanloom.readers._stack_correction import StackChoices
 from scanloom.readers._volume import Volume
 from scanloom.steps import select_slices
@@ -127,3 +130,27 @@ def test_masks_and_images_keep_the_same_slices_where_these_are_not_equally_far_a
     volume = Volume(np.zeros((10, 12, 16), np.float32), "HU", (2.5, 1.0, 1.0), stack_mm=positions)
     assert list(masks) == [f"abc-{n:04d}" for n in select_slices.apply(volume, chosen).slice_index]
     assert len(masks) == 7
+
+
+@pytest.mark.parametrize("to", ["RAS", "LPS", "RAI", "PIR"])
+def test_a_mask_beside_a_nifti_volume_fits_it_wherever_the_volume_lies(tmp_path, to):
+    """Image and mask have one affine, as in data sets of segmentation; so every voxel has its own mask."""
+    rng = np.random.default_rng(0)
+    axes = nibabel.orientations.axcodes2ornt(to)
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, axes[:, 0].astype(int)].T * axes[:, 1] @ np.diag([0.9, 0.9, 2.0])
+    affine[:3, 3] = [90, -126, 72]
+    inside = rng.random((10, 12, 6)) < 0.3
+    for name, values in (("image", rng.integers(0, 500, inside.shape).astype(np.int16)), ("mask", inside)):
+        nibabel.save(nibabel.Nifti1Image(values.astype(np.int16), affine), tmp_path / f"{name}.nii.gz")
+    settings = plugins.settings("readers", "nifti", {"ignore": ["mask*"]})
+    made = build_catalogue("nifti", settings, tmp_path, dataset="t", salt="s", chunks=1, group=None)
+    rows, reader = made.chunk_rows[0], {"name": "nifti", "settings": settings.model_dump()}
+    table = pd.DataFrame({"series_id": rows.series_id.unique(), "mask_path": ["mask.nii.gz"]})
+    turn = [{"name": "canonical_orientation", "settings": {"to": "RAS"}}]
+    for steps in ([], turn):
+        [mask] = masks_of_series(table, rows, made.catalogue, tmp_path, steps, 3, reader).values()
+        wanted = nibabel.as_closest_canonical(nibabel.Nifti1Image(inside.astype(np.uint8), affine)).get_fdata()
+        np.testing.assert_array_equal(mask, (wanted.T > 0)[..., ::1] if steps else inside.T)
+    slices = masks_of_series(table, rows, made.catalogue, tmp_path, [], 2, reader)
+    np.testing.assert_array_equal(np.stack([slices[name] for name in sorted(slices)]), inside.T)

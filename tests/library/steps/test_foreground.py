@@ -5,6 +5,7 @@ import SimpleITK as sitk
 from scanloom.readers._volume import Volume
 from scanloom.steps import hu_window
 from scanloom.steps._foreground import above, foreground, otsu_threshold
+from scanloom.steps._inside import Inside
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -15,7 +16,7 @@ def test_the_threshold_is_simpleitks_to_one_of_256_levels(seed):
     otsu.SetNumberOfHistogramBins(256)
     otsu.Execute(sitk.GetImageFromArray(values.reshape(70, 100)))
     # Between two classes far apart any threshold in the gap has the same variance; what counts is who is above.
-    ours = values > otsu_threshold(values.reshape(7, 10, 100))
+    ours = values > otsu_threshold(Inside(values.reshape(7, 10, 100), None))
     assert (ours != (values > otsu.GetThreshold())).mean() < 0.01
 
 
