@@ -58,11 +58,17 @@ class Limits:
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header that refuses extended records too large to be honest (they would be read into memory)."""
+    """A tar header that refuses extended records too large to be honest (they would be read into memory).
+
+    One that is cut or changed is damage: tarfile takes it for the end, and all members behind it would be lost.
+    """
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
-        header = super().frombuf(buf, encoding, errors)
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError, tarfile.EmptyHeaderError):
+            raise ArchiveError("damaged archive", "a tar header is cut, changed or missing") from None
         extended = header.type in (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
         if extended and header.type != tarfile.GNUTYPE_SPARSE and header.size > LONGEST_HEADER:
             raise ArchiveError("unsafe archive", f"a tar header of {header.size} bytes (at most {LONGEST_HEADER})")

@@ -22,6 +22,7 @@ from scanloom.steps._masks import moved
 from scanloom.steps._scale import is_scaled
 
 HU_OFFSET = 1024  # uint16 stores HU + 1024: -1024 HU, air, is 0
+SHADES = 255  # whole numbers that a range of fractions must span at least: what uint8 would keep of it
 
 
 class CannotPreprocess(ValueError):
@@ -76,8 +77,9 @@ def run_mask_steps(
 def quantise(volume: Volume, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Integers [z, y, x, c] of type `dtype`, and slope and intercept (float64 [c]) that lead back to physical values.
 
-    Values that a step mapped to [0, 1] use the whole range of the type. HU go to uint16 exactly, as HU + 1024 (rounded
-    to whole HU, clipped at 0), and other whole numbers from 0 to 65535 as they are; uint8 holds only scaled values.
+    Values that a step mapped to [0, 1] use the whole range of the type. HU go to uint16 as HU + 1024, rounded to whole
+    HU and clipped to 0 ... 65535; other values from 0 to 65535 rounded to whole numbers, which must leave fractions
+    SHADES steps. uint8 holds only scaled values.
     """
     values = volume.with_channels()
     count = values.shape[-1]
@@ -102,6 +104,12 @@ def quantise(volume: Volume, dtype: str) -> tuple[np.ndarray, np.ndarray, np.nda
         raise CannotPreprocess(
             f"values in unit '{volume.unit}' lie in [{lowest:g}, {highest:g}], outside uint16; add a step "
             "that maps them to [0, 1] (scale_range, percentile)"
+        )
+    if volume.unit != "HU" and highest - lowest < SHADES and any((np.rint(part) != part).any() for part in values):
+        raise CannotPreprocess(
+            f"values in unit '{volume.unit}' have fractions and lie in [{lowest:g}, {highest:g}]: as whole numbers "
+            f"they would be {int(highest - lowest) + 1} shades; add a step that maps them to [0, 1] (scale_range, "
+            "percentile, zscore)"
         )
     images = np.empty(values.shape, np.uint16)
     for part, out in zip(values, images, strict=True):  # slice by slice: another array of floats would be a volume more

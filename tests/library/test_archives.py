@@ -211,6 +211,20 @@ def test_truncated_archive_leaves_nothing(tmp_path, mode):
         assert left(tmp_path) == ["archive"]
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("harm", ["changed", "cut"])
+def test_no_member_is_lost_where_a_later_header_is_damaged(tmp_path, mode, harm):
+    """tarfile itself takes such a header for the end of the archive."""
+    plain = bytearray(tarred(tmp_path / "plain").read_bytes())
+    with tarfile.open(tmp_path / "plain") as file:
+        last = file.getmembers()[-1].offset
+    plain = plain[:last] if harm == "cut" else plain[: last + 5] + bytes([plain[last + 5] ^ 0x40]) + plain[last + 6 :]
+    (tmp_path / "archive").write_bytes(gzip.compress(plain) if mode == "w:gz" else plain)
+    with pytest.raises(ArchiveError, match="damaged archive"):
+        unpack(tmp_path / "archive", tmp_path / "into")
+    assert not (tmp_path / "into").exists()
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), mode=st.sampled_from(["zip", "w", "w:gz"]))
 def test_changed_bytes_give_the_content_or_an_archive_error(tmp_path_factory, data, mode):

@@ -82,6 +82,17 @@ def test_negative_values_without_unit_do_not_fit_uint16():
         preprocess_series(volume, [], 2, "uint16")
 
 
+def test_fractions_are_rounded_only_where_enough_shades_are_left():
+    fractions = np.linspace(0, 0.9, 64, dtype=np.float32).reshape(1, 8, 8)
+    with pytest.raises(CannotPreprocess, match=r"have fractions and lie in \[0, 0.9\]: as whole numbers .* 1 shades"):
+        quantise(Volume(fractions, "arbitrary", (1.0, 1.0, 1.0)), "uint16")
+    images, slope, intercept = quantise(Volume(fractions * 4000, "arbitrary", (1.0, 1.0, 1.0)), "uint16")
+    assert (images.ravel() == np.rint(fractions.ravel() * 4000)).all()
+    assert (slope, intercept) == (1, 0)
+    few = quantise(Volume(np.floor(fractions * 9), "arbitrary", (1.0, 1.0, 1.0)), "uint16")[0]
+    assert few.max() == 8  # labels and counts are whole numbers already
+
+
 def test_values_that_are_not_finite_are_an_error():
     volume = Volume(np.full((1, 2, 2), np.nan, np.float32), "HU", (1.0, 1.0, 1.0))
     with pytest.raises(CannotPreprocess, match="not finite"):
