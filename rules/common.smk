@@ -14,7 +14,8 @@ code_dependencies.make_importable(ROOT)
 try:
     study = study_config.study_from(config, where=" ".join(map(str, workflow.configfiles)) or "config")
     dataset_files = {
-        name: dataset_config.load_dataset(name, ROOT / "datasets", use) for name, use in study.datasets.items()
+        name: dataset_config.load_dataset(name, ROOT / "datasets", use, study.rank)
+        for name, use in study.datasets.items()
     }
     if workflow.is_main_process:
         preflight.check(study, dataset_files)

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from scanloom import plugins, selection
 from scanloom.label_config import Labels, Masks
-from scanloom.plugin_fields import one_plugin, plugin_of
+from scanloom.plugin_fields import Plugin, one_plugin, plugin_of
 from scanloom.strict_models import ConfigError, Name, Strict, all_keys
 
 
@@ -109,8 +109,11 @@ def _merged(values: dict, overrides: dict) -> dict:
     return {**values, **overrides, **{key: new for key, new in both.items() if isinstance(overrides[key], dict)}}
 
 
-def load_dataset(name: str, folder: Path, use: DatasetUse | None = None) -> DatasetFile:
-    """`<folder>/<name>.yaml`, checked, with what the study changes of it. Raises ConfigError."""
+def load_dataset(name: str, folder: Path, use: DatasetUse | None = None, rank: int | None = None) -> DatasetFile:
+    """`<folder>/<name>.yaml`, checked, with what the study changes of it. Raises ConfigError.
+
+    rank: of the study, where a reader's settings may depend on it (`for_rank`).
+    """
     path = Path(folder) / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in Path(folder).glob("*.yaml"))
@@ -130,4 +133,12 @@ def load_dataset(name: str, folder: Path, use: DatasetUse | None = None) -> Data
         raise ConfigError(f"{path}: {error}") from None
     if dataset.name != name:
         raise ConfigError(f"{path}: name is '{dataset.name}' but the file is called '{name}.yaml'; make them equal")
-    return dataset
+    return dataset if rank is None else dataset.model_copy(update={"reader": _for_rank(dataset.reader, rank)})
+
+
+def _for_rank(reader: Plugin, rank: int) -> Plugin:
+    chosen = getattr(plugins.load("readers", reader.name), "for_rank", None)
+    if chosen is None:
+        return reader
+    settings = chosen(plugins.settings("readers", reader.name, reader.settings), rank)
+    return Plugin(name=reader.name, settings=settings.model_dump(mode="json"))

@@ -9,7 +9,7 @@ As in every SQL WHERE, a condition on an unknown value (NULL) is neither true no
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import pandas as pd
@@ -80,10 +80,17 @@ class SelectionError(ValueError):
 
 
 def check(condition: str) -> None:
-    """Raise SelectionError unless the condition is one boolean expression over known columns.
+    """Raise SelectionError unless the condition is one boolean expression over known columns, the same at any time.
 
     Columns of the label table are taken to be there: which it has is known only where it lies.
     """
+    for node in _nodes(condition):
+        name = node.get("function_name") or (node.get("column_names") or [""])[-1]
+        if name.lower() in _not_constant() and name not in COLUMNS:
+            raise SelectionError(
+                f"`{condition}`: {name} gives something else each time, so that nobody could repeat the study; "
+                "compare with a fixed value"
+            )
     # One series of which nothing is known, so that constants of a wrong type are found too.
     labels = pd.DataFrame({name: [None] for name in label_columns(condition)}, dtype="str", index=[0])
     series = {name: pd.Series([UNKNOWN[kind]], dtype=DTYPES[kind]) for name, (kind, _) in COLUMNS.items()}
@@ -92,17 +99,32 @@ def check(condition: str) -> None:
 
 def label_columns(condition: str) -> list[str]:
     """Columns of the label table that the condition names as `labels.x`, in order. Raises SelectionError."""
-    found, todo = {}, [_parsed(condition)]
+    found = {}
+    for node in _nodes(condition):
+        names = node.get("column_names") or []
+        if len(names) == 2 and names[0].lower() == "labels":
+            found[names[1]] = node.get("query_location", 0)
+    return sorted(found, key=found.get)
+
+
+def _nodes(condition: str) -> Iterator[dict]:
+    """All parts of the condition's syntax tree."""
+    todo = [_parsed(condition)]
     while todo:
         node = todo.pop()
         if isinstance(node, dict):
-            names = node.get("column_names") or []
-            if len(names) == 2 and names[0].lower() == "labels":
-                found[names[1]] = node.get("query_location", 0)
+            yield node
             todo += node.values()
         elif isinstance(node, list):
             todo += node
-    return sorted(found, key=found.get)
+
+
+@cache
+def _not_constant() -> frozenset[str]:
+    """DuckDB's functions that depend on chance, time or surroundings."""
+    with _connection() as database:
+        query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+        return frozenset(name for (name,) in database.execute(query).fetchall())
 
 
 def removal_reasons(

@@ -63,6 +63,7 @@ _NAN = math.nan
 _NAN_2, _NAN_3, _NAN_6 = (_NAN,) * 2, (_NAN,) * 3, (_NAN,) * 6
 _ORIENTATION = tuple(f"orientation_{i}" for i in range(6))
 _AGE = re.compile(r"(\d{1,3})([YMWD])")
+_MODALITY = re.compile("[A-Z]{2,9}")  # defined terms (PS3.3 C.7.3.1.1.1), and private ones like them
 _PACKAGE = re.compile(r"pylibjpeg-\w+")  # in what pydicom says of a decoder's dependencies
 _OF_AN_IMAGE = frozenset(["sop_class", "modality", "Rows"])  # what looks like DICOM and has none of these is not
 _OF_ANY_FILE = ("sop_uid", "sop_class", "series_uid", "study_uid", "raw_patient", "modality", "series_description")
@@ -80,20 +81,25 @@ _SYNTAX_NAMES = {uid: UID(uid).name for uid, _ in _WALKABLE.values()}
 class Found(NamedTuple):
     """What a file holds. reason: why it has no whole pixels, or ""; images: one row per frame, or what identifies it.
 
-    syntax: transfer syntax UID. has_modality_lut: stored values are rescaled by a table.
+    syntax: transfer syntax UID. has_modality_lut: stored values are rescaled by a table. plain: native pixels of a
+    common kind, of which nothing but missing bytes can make the decoding fail.
     """
 
     reason: str
     images: list[dict]
     syntax: str
     has_modality_lut: bool = False
+    plain: bool = False
 
 
-def read_header(path: str, modality: str | None, check_compressed: bool) -> tuple[str, list[dict]]:
+def read_header(
+    path: str, modality: str | None, check_compressed: bool, voi_lut: str = "ignore"
+) -> tuple[str, list[dict]]:
     """(reason, images): reason "" for a usable file; one dict of IMAGE_COLUMNS (without path) per frame.
 
     modality: DICOM modality to accept, None for any that is an image.
-    check_compressed: decode compressed pixels once, so that a file which cannot be decoded is found here.
+    check_compressed: decode pixels that are not plain once, so that a file which cannot be decoded is found here.
+    voi_lut: as the pixels will be read; "apply" makes every file need a look, for windows and tables may be wrong, too.
     """
     try:
         found = by_walk(path)
@@ -101,9 +107,9 @@ def read_header(path: str, modality: str | None, check_compressed: bool) -> tupl
             with quiet_pydicom():
                 found = by_pydicom(path)
         reason = found.reason or _unwanted(found, modality)
-        if not reason and found.syntax not in _NATIVE:
+        if not reason and not (found.plain and voi_lut == "ignore"):
             with quiet_pydicom():
-                reason = _undecodable(path, found, check_compressed)
+                reason = _undecodable(path, found, check_compressed, voi_lut)
         return reason, found.images
     except InvalidDicomError:
         return NOT_DICOM, []
@@ -130,6 +136,7 @@ def by_walk(path: str) -> Found | None:
         if values.get("NumberOfFrames", 1.0) not in (1.0, 0.0):
             return None  # a row per frame is pydicom's work
         bytes_needed = _native_bytes(values)
+        plain = walked.syntax in _NATIVE and _is_plain(values)
         row = _row(values, walked.syntax)
     except ValueError:
         return None
@@ -140,7 +147,7 @@ def by_walk(path: str) -> Found | None:
             reason = _encapsulated(file, start, walked.size, walked.syntax, 1)
     else:
         reason = "" if min(length, walked.size - start) >= bytes_needed else TRUNCATED
-    return Found(reason, [row], walked.syntax)
+    return Found(reason, [row], walked.syntax, plain=plain)
 
 
 def by_pydicom(path: str) -> Found:
@@ -256,7 +263,8 @@ def _unwanted(found: Found, modality: str | None) -> str:
     image = found.images[0]
     found_modality, kind = image.get("modality", ""), _kind(image.get("image_type", ""))
     if (modality and found_modality != modality) or found_modality == "SEG":
-        return f"wrong modality: {found_modality or 'none'}"
+        known = _MODALITY.fullmatch(found_modality) or not found_modality
+        return f"wrong modality: {(found_modality or 'none') if known else 'not a code'}"  # people type anything
     if kind:
         return kind
     if image.get("photometric", "") not in _PHOTOMETRIC:
@@ -338,18 +346,28 @@ def _encapsulated(file: BinaryIO, start: int, size: int, syntax: str, frames: in
     return TRUNCATED
 
 
-def _undecodable(path: str, found: Found, decode: bool) -> str:
+def _is_plain(values: dict) -> bool:
+    """Grey or RGB pixels in whole bytes: they need neither a table nor a conversion."""
+    allocated = values.get("BitsAllocated", 0)
+    kind = (values.get("photometric", ""), values.get("SamplesPerPixel", 1))
+    whole = allocated in (8, 16, 32) and values.get("BitsStored", allocated) <= allocated
+    return whole and kind in (("MONOCHROME1", 1), ("MONOCHROME2", 1), ("RGB", 3))
+
+
+def _undecodable(path: str, found: Found, decode: bool, voi_lut: str) -> str:
     """ "" where the pixels can be decoded, else the reason with the transfer syntax' name and what could help."""
     syntax = UID(found.syntax)
     try:
         frames = [image["frame"] for image in found.images]
         for first in range(0, len(frames) if decode else 0, DECODED_AT_ONCE):
-            read_frames(path, frames[first : first + DECODED_AT_ONCE])
-        if decode or get_decoder(syntax).is_available:
+            read_frames(path, frames[first : first + DECODED_AT_ONCE], voi_lut)
+        if decode or found.syntax in _NATIVE or get_decoder(syntax).is_available:
             return ""
     except Exception:
         # Decoders raise whatever their libraries raise; any of it means the same here.
         pass
+    if found.syntax in _NATIVE:
+        return f"{UNDECODABLE}: {syntax.name}, pixels or tables that do not fit their description"
     package = _missing_package(syntax)
     return f"{UNDECODABLE}: {syntax.name}" + (f" (install {package})" if package else "")
 

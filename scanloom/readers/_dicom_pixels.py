@@ -54,7 +54,7 @@ def read_files(
     part: tuple[slice, slice] = WHOLE,
     of_slices: Callable[[tuple[int, int]], tuple[tuple[int, int], Callable] | None] | None = None,
 ) -> Frames:
-    """Frames of files that show one thing, in the order given; unit and spacing are the first one's.
+    """Frames of files that show one thing, in the order given; the spacing is the first one's.
 
     with_padding: False leaves `padding` out (the values are the same), which is faster.
     part: the rows and columns that anybody will look at. In CT, where a pixel's value depends on no other pixel, the
@@ -94,7 +94,7 @@ def read_files(
                     found = _colour(out, cells, described)
                 if way is not None:
                     fill(as_read, values[number])
-                unit = found if unit is None else unit
+                unit = found if unit in (None, found) else "arbitrary"  # stored ranges or rescaling differ
                 number += 1
     padding = padding if padding is not None and padding.any() else None
     return Frames(values, padding, unit, spacing, None if way is None else first)
@@ -127,11 +127,19 @@ def _colour(out: np.ndarray, cells: np.ndarray, described: PixelDescription) -> 
     """Fill float32 `[y, x, 3]` with RGB from 0 to 255, palettes looked up; the unit."""
     if described.photometric == "PALETTE COLOR":
         cells = apply_color_lut(_without_unused_bits(cells, described), described.parsed)[..., :3]
-        # A 16-bit entry holds its 8 bits in the high byte; the low byte is zero or the same byte again.
-        np.copyto(out, cells >> 8 if cells.dtype.itemsize == 2 else cells)
+        # A 16-bit entry holds its 8 bits in the high byte, the low byte is zero or the same byte again; some writers
+        # leave the high byte empty.
+        np.copyto(out, cells >> 8 if cells.dtype.itemsize == 2 and _largest_colour(described) > 255 else cells)
     else:
         np.multiply(cells, np.float32(255 / (2**described.bits_stored - 1)), out=out, casting="same_kind")
     return "0-255"
+
+
+def _largest_colour(described: PixelDescription) -> int:
+    """The largest entry of the palette's tables of 16 bits; the largest there can be where they are segmented."""
+    tables = [described.parsed.get(f"{name}PaletteColorLookupTableData") for name in ("Red", "Green", "Blue")]
+    order = ">" if described.syntax == uid.ExplicitVRBigEndian else "<"
+    return max(0xFFFF if not table else int(np.frombuffer(table, f"{order}u2").max()) for table in tables)
 
 
 def _grey(

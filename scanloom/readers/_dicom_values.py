@@ -84,6 +84,13 @@ FRAME_PLACES = {
     "b_value": ("MRDiffusionSequence", "DiffusionBValue"),
     "gantry_tilt_deg": ("CTAcquisitionDetailsSequence", "GantryDetectorTilt"),
 }
+# Where a frame says what kind of image it is; a file of several kinds says MIXED in ImageType.
+FRAME_TYPES = (
+    "MRImageFrameTypeSequence",
+    "CTImageFrameTypeSequence",
+    "PETFrameTypeSequence",
+    "XRay3DFrameTypeSequence",
+)
 # Keywords without which the same bytes would be other values.
 DECISIVE = frozenset(
     [
@@ -134,7 +141,16 @@ def frame_values(frame: Dataset | None, shared: Dataset | None) -> dict:
         name: value_of(functional_group(frame, shared, sequence), keyword, ATTRIBUTES[name][1])
         for name, (sequence, keyword) in FRAME_PLACES.items()
     }
+    found["image_type"] = _frame_type(frame, shared)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _frame_type(frame: Dataset | None, shared: Dataset | None) -> str | None:
+    """FrameType of a frame, and whether it is magnitude, phase, ... (PS3.3 C.8.13.3.1); None where it does not say."""
+    groups = (functional_group(frame, shared, sequence) for sequence in FRAME_TYPES)
+    group = next((group for group in groups if group is not None), None)
+    said = [value_of(group, keyword, 0) for keyword in ("FrameType", "ComplexImageComponent")]
+    return "\\".join(part for part in said if part) or None
 
 
 def functional_group(frame: Dataset | None, shared: Dataset | None, sequence: str) -> Dataset | None:

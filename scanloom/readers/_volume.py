@@ -83,7 +83,6 @@ class Volume:
         """The values as `[z, y, x, c]`, whether or not there was a channel axis."""
         return self.values if self.values.ndim == 4 else self.values[..., np.newaxis]
 
-
     def room(self) -> np.ndarray:
         """float32 like `values`, for a step's result: `values` themselves where they are expendable.
 

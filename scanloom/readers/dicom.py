@@ -40,11 +40,15 @@ class Settings(BaseModel):
     ignore: list[str] = Field([], description="patterns of files that are no images (masks/*); counted as declared")
     min_slices: int = Field(1, ge=1, description="series with fewer images are excluded as 'too few slices'")
     missing_slices: Verdict = Field("exclude", description="series with a hole: a gap that is a multiple of the others")
-    unequal_spacing: Literal["keep", "exclude", "resample"] = Field(
-        "keep", description="series whose slice distance changes; for volumes exclude, or resample to equal distances"
+    unequal_spacing: Literal["keep", "exclude", "resample"] | None = Field(
+        None,
+        description="series whose slice distance changes; resample: to equal distances; null: in a study of rank 3 "
+        "resample, else keep",
     )
-    gantry_tilt: Literal["keep", "exclude", "correct"] = Field(
-        "keep", description="sheared series; for volumes exclude, or correct the shear. The angle is recorded"
+    gantry_tilt: Literal["keep", "exclude", "correct"] | None = Field(
+        None,
+        description="sheared series, whose angle is recorded; correct: the shear is taken out; null: in a study of "
+        "rank 3 correct, else keep",
     )
     repeated_positions: Literal["keep", "exclude", "split"] = Field(
         "split", description="several images at one place: a series per phase if phases are complete, else excluded"
@@ -53,11 +57,21 @@ class Settings(BaseModel):
     voi_lut: Literal["apply", "ignore"] = Field(
         "ignore", description="apply: values as each file wants them displayed (VOI LUT or first window), no longer HU"
     )
-    check_compressed: bool = Field(True, description="decode compressed files once to find those that cannot be")
+    check_compressed: bool = Field(
+        True,
+        description="decode compressed and unusual files once to find those that cannot be (with `voi_lut: apply` all)",
+    )
     burned_in_text: Verdict = Field("exclude", description="images whose header says that text is burned in")
     secondary_capture: Verdict = Field("keep", description="screen shots and scanned films, which often show names")
     overlay_planes: Verdict = Field("keep", description="files with overlay planes, which may hold text (never read)")
     private_elements: Verdict = Field("keep", description="files with private elements (never read)")
+
+
+def for_rank(settings: Settings, rank: int) -> Settings:
+    """The settings with what depends on the study's rank: a volume is to be a box, slices are right as they are."""
+    of_rank = {2: ("keep", "keep"), 3: ("resample", "correct")}[rank]
+    chosen = zip(("unequal_spacing", "gantry_tilt"), of_rank, strict=True)
+    return settings.model_copy(update={name: choice for name, choice in chosen if getattr(settings, name) is None})
 
 
 def scan(
@@ -75,6 +89,7 @@ def scan(
         root,
         modality,
         settings.check_compressed,
+        settings.voi_lut,
         ignore=settings.ignore,
         declared=declared,
         foreign=NOT_DICOM,

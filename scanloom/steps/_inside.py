@@ -1,4 +1,4 @@
-"""The values of a series that count, looked at slice by slice: range, mean and percentiles without a copy of them all."""
+"""The values of a series that count, met slice by slice: range, mean and percentiles without a copy of them all."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple

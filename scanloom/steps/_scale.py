@@ -34,5 +34,3 @@ def is_scaled(volume: Volume) -> bool:
     """Whether a step has mapped the values to [0, 1]."""
     identity = all(slope == 1 for slope in volume.slope) and all(intercept == 0 for intercept in volume.intercept)
     return volume.unit == SCALED or not identity
-
-

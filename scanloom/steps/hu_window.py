@@ -102,8 +102,9 @@ def apply(volume: Volume, settings: Settings) -> Volume:
     """The volume with one channel per window, float32 in [0, 1]; slope and intercept lead back to HU."""
     _check(volume)
     bounds = [bounds_hu(window) for window in settings.windows]
-    # A first window may lie over the values, unless others are to be made of them.
-    planes = volume.room()[np.newaxis] if len(bounds) == 1 else np.empty((len(bounds), *volume.values.shape), np.float32)
+    # A single window may lie over the values; others are still to be made of them.
+    one, shape = len(bounds) == 1, (len(bounds), *volume.values.shape)
+    planes = volume.room()[np.newaxis] if one else np.empty(shape, np.float32)
     # Slice by slice, because a slice stays in the processor's cache from one operation to the next.
     for plane, (low, high) in zip(planes, bounds, strict=True):
         for hu, out in zip(volume.values, plane, strict=True):

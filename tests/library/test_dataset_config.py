@@ -33,6 +33,18 @@ def test_one_word_changes_the_policy_for_uncertain_findings(root):
     assert after.extract == before.extract
 
 
+def test_a_volume_is_to_be_a_box_and_slices_stay_as_they_are_unless_said_otherwise(root):
+    def reader(rank, **settings):
+        use = dataset_config.DatasetUse(steps=["min_max"], reader=settings)
+        loaded = dataset_config.load_dataset("cq500", root / "datasets", use, rank).reader.settings
+        return loaded["gantry_tilt"], loaded["unequal_spacing"]
+
+    assert reader(2) == ("keep", "keep")
+    assert reader(3) == ("correct", "resample")
+    assert reader(3, gantry_tilt="exclude") == ("exclude", "resample")
+    assert reader(3, gantry_tilt="keep", unequal_spacing="keep") == ("keep", "keep")
+
+
 def test_a_wrong_override_is_an_error_that_names_the_key(root):
     with pytest.raises(ConfigError, match=r"unknown key 'labels.multilabel.findings.uncertain_az'"):
         loaded(root, "chexpert", labels={"multilabel": {"findings": {"uncertain_az": "one"}}})

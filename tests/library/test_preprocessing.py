@@ -6,7 +6,7 @@ import pytest
 
 from scanloom import preprocessing
 from scanloom.catalogue import CHUNK_COLUMNS
-from scanloom.preprocessing import CannotPreprocess, preprocess_chunk, preprocess_series
+from scanloom.preprocessing import CannotPreprocess, preprocess_chunk, preprocess_series, quantise
 from scanloom.readers._volume import READ_BY, Volume
 
 WINDOWS = [{"name": "hu_window", "settings": {"windows": ["brain", "bone"]}}]

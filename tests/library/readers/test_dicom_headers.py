@@ -195,6 +195,24 @@ def test_frames_of_an_enhanced_file_have_their_own_time_echo_and_b_value(tmp_pat
     assert [row["frame"] for row in rows] == [0, 1]
 
 
+def test_frames_of_several_kinds_say_which_they_are(tmp_path):
+    """PS3.3 C.8.13.3.1: a file of magnitude and phase images says MIXED, its frames what they are."""
+    path = write(tmp_path / "file", file_of(CT | {"Modality": "MR", "NumberOfFrames": "2", "PixelData": bytes(24)}))
+    header = pydicom.dcmread(path)
+    header.ImageType = ["ORIGINAL", "PRIMARY", "M", "MIXED"]
+    kinds = [("M_FFE", "MAGNITUDE"), ("P_FFE", "PHASE")]
+    header.PerFrameFunctionalGroupsSequence = [
+        item(
+            MRImageFrameTypeSequence=item(FrameType=["ORIGINAL", "PRIMARY", kind], ComplexImageComponent=component),
+            PlanePositionSequence=item(ImagePositionPatient=[0, 0, 1]),
+        )
+        for kind, component in kinds
+    ]
+    header.save_as(path)
+    _, rows = read_header(path, None, True)
+    assert [row["image_type"] for row in rows] == [f"ORIGINAL\\PRIMARY\\{a}\\{b}" for a, b in kinds]
+
+
 # --- verdicts ------------------------------------------------------------------------------------
 
 
@@ -298,7 +316,7 @@ def test_a_transfer_syntax_nobody_decodes_is_named(tmp_path):
 
 def test_all_frames_of_a_compressed_file_are_decoded_once(tmp_path, monkeypatch, shared_data):
     seen = []
-    monkeypatch.setattr(_dicom_headers, "read_frames", lambda path, frames: seen.extend(frames))
+    monkeypatch.setattr(_dicom_headers, "read_frames", lambda path, frames, voi_lut: seen.extend(frames))
     monkeypatch.setattr(_dicom_headers, "DECODED_AT_ONCE", 4)
     path = shared_data / "dicom_cases" / "nema_and_issues" / "US-PAL-8-10x-echo.dcm"
     reason, rows = read_header(str(path), None, True)

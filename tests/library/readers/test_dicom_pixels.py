@@ -508,6 +508,30 @@ def test_colours_are_rgb_from_0_to_255_whatever_they_were_stored_as():
     np.testing.assert_allclose(deep.values[0], pixel_array(BUNDLED / "SC_rgb_rle_16bit.dcm") / 257, rtol=1e-6)
 
 
+@pytest.mark.parametrize("factor", [257, 256, 1])
+def test_palettes_of_16_bits_hold_their_8_bits_in_either_byte(tmp_path, factor):
+    """Entries of v * 257 or v * 256 are what PS3.3 C.7.6.3.1.6 means by 16 bits; some writers leave v itself there."""
+    colours = np.arange(256) * np.array([[1], [3], [7]]) % 256
+    tables = {}
+    for name, entries in zip(("Red", "Green", "Blue"), colours, strict=True):
+        tables[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        tables[f"{name}PaletteColorLookupTableData"] = (entries * factor).astype("<u2").tobytes()
+    cells = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    about = {"PhotometricInterpretation": "PALETTE COLOR", "Modality": "US", **tables}
+    (tmp_path / "1").write_bytes(encoded(cells, ExplicitVRLittleEndian, 8, **about))
+    np.testing.assert_array_equal(pixels.read_frames(tmp_path / "1", [-1]).values[0], colours.T[cells])
+
+
+def test_values_that_mean_two_things_have_no_unit(tmp_path):
+    cells = np.array([[5, 200]], np.uint8)
+    for number, slope in enumerate(("1", "2")):
+        about = {"Modality": "MR", "RescaleSlope": slope, "RescaleIntercept": "0"}
+        (tmp_path / f"{number}").write_bytes(encoded(cells, ExplicitVRLittleEndian, 8, **about))
+    files = [(tmp_path / "0", [-1]), (tmp_path / "1", [-1])]
+    assert pixels.read_files(files[:1]).unit == "0-255"
+    assert pixels.read_files(files).unit == "arbitrary"
+
+
 def test_several_files_become_one_array_whose_padding_is_left_out_on_request(tmp_path):
     cells = [np.array([[5, 1064]], np.uint16), np.array([[1064, 1065]], np.uint16)]
     for number, one in enumerate(cells):

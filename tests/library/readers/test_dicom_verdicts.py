@@ -76,6 +76,48 @@ def test_pixels_that_cannot_be_decoded_name_their_transfer_syntax(tmp_path):
     assert reason_of_file(tmp_path, check_compressed=False) == ""
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"Modality": "US", "PhotometricInterpretation": "PALETTE COLOR"},
+        {"BitsAllocated": 12},
+        {"BitsStored": 18, "HighBit": 17},
+        {"ModalityLUTSequence": [(100, 4096)]},
+    ],
+    ids=["a palette without tables", "12 bits allocated", "18 of 16 bits stored", "a short table"],
+)
+def test_native_pixels_that_do_not_fit_their_description_are_no_images(tmp_path, tags):
+    for sequence, [(entries, said)] in [item for item in tags.items() if isinstance(item[1], list)]:
+        tags = {sequence: [table(entries, said)]}
+    write(tmp_path / "1", slice_of(**tags))
+    assert reason_of_file(tmp_path) == (
+        "undecodable: Explicit VR Little Endian, pixels or tables that do not fit their description"
+    )
+
+
+def table(entries, said):
+    """A modality LUT of so many entries that says it has `said`."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [said, 0, 16])
+    item.add_new("LUTData", "OW", bytes(2 * entries))
+    item.ModalityLUTType = "US"
+    return item
+
+
+@pytest.mark.parametrize("tags", [{"WindowWidth": 0}, {"WindowWidth": 80, "VOILUTFunction": "BANANA"}])
+def test_windows_that_cannot_be_applied_are_found_where_they_would_be(tmp_path, tags):
+    write(tmp_path / "1", slice_of(WindowCenter=40, **tags))
+    assert reason_of_file(tmp_path) == ""
+    assert reason_of_file(tmp_path, voi_lut="apply").startswith("undecodable")
+
+
+def test_a_modality_that_is_no_code_does_not_get_into_a_reason(tmp_path):
+    write(tmp_path / "1", slice_of(Modality="DOE^JOHN"))
+    write(tmp_path / "2", slice_of(Modality="MR", number=2))
+    reasons = dicom.scan(tmp_path, Settings(), modality="CT").files.reason
+    assert sorted(reasons) == ["wrong modality: MR", "wrong modality: not a code"]
+
+
 @pytest.mark.parametrize(("said", "reason"), [("YES", "burned-in text suspected"), ("NO", ""), (None, "")])
 def test_burned_in_text_is_excluded_where_the_header_says_so(tmp_path, said, reason):
     write(tmp_path / "1", slice_of(**({"BurnedInAnnotation": said} if said else {})))
