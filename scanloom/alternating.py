@@ -5,6 +5,7 @@ updates of each are ordinary `train_on_batch` calls, so nothing here depends on 
 from the update's number alone, so a resumed training goes on with the right player.
 """
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -90,6 +91,15 @@ class Alternating:
         """What any of the players moves, each once."""
         every = {id(variable): variable for player in self.players for variable in player.trainable_variables}
         return list(every.values())
+
+    def joint_loss(self, reported: dict[str, float]) -> float:
+        """The mean loss of a round, from each player's mean; of those that had a turn.
+
+        `loss` itself is that of whoever had the turn: its mean over some updates depends on whose turns they were.
+        """
+        losses = [(reported.get(f"{player.name}_loss", math.nan), self._order.count(player)) for player in self.players]
+        known = [(loss, turns) for loss, turns in losses if not math.isnan(loss)]
+        return sum(loss * turns for loss, turns in known) / sum(turns for _, turns in known)
 
     def train_on_batch(self, batch: dict, return_dict: bool = True) -> dict[str, float]:
         """One update of the player whose turn `batch["step"]` is; its loss also under its own name."""

@@ -24,6 +24,11 @@ RISING = (
 """Columns that are better higher, beside kNN and probes."""
 BY_LABEL = ("knn_", "probe_")
 
+
+class DoesNotFit(ValueError):
+    """Settings that do not fit each other or the images: nothing can be trained with them."""
+
+
 MONITOR_SHARE = 0.04
 IMAGES_SHARE = 0.6
 """Of what monitors look at, images as they are; the rest is views."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from scanloom.updates import update
+from scanloom.updates import round_of, update
 
 SMOOTHING = 0.9  # of the loss, which differs from batch to batch
 EARLY = 0.1  # share of the updates that say where the loss starts and how much it varies
@@ -30,12 +30,14 @@ def rates(low: float, high: float, updates: int) -> np.ndarray:
 def loss_curve(model, batch_at: Callable, learning_rates: np.ndarray, micro_batches: int = 1) -> pd.DataFrame:
     """step, learning_rate, loss of every update until the loss is not finite or has clearly risen above its start.
 
-    model: compiled, see `method_training`. The update that ends the curve is its last row; its loss may be NaN.
+    model: compiled, see `method_training`. The update that ends the curve is its last row; its loss may be NaN. Where
+    players take turns, every rate is that of a whole round, and the loss the round's mean.
     """
-    rows, losses = [], []
+    rows, losses, turns = [], [], round_of(model)
     for step, rate in enumerate(learning_rates):
         model.optimizer.learning_rate = float(rate)
-        loss = update(model, batch_at(step), micro_batches)["loss"]
+        made = [update(model, batch_at(step * turns + turn), micro_batches)["loss"] for turn in range(turns)]
+        loss = sum(made) / turns
         rows.append({"step": step + 1, "learning_rate": float(rate), "loss": loss if math.isfinite(loss) else math.nan})
         losses.append(loss)
         if not math.isfinite(loss) or has_risen(np.array(losses), len(learning_rates)):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from scanloom import plugins
 from scanloom.backend import compiles, make_deterministic
-from scanloom.budget import MOST_IMAGES, Budget
+from scanloom.budget import MOST_IMAGES, Budget, DoesNotFit
 from scanloom.fused_normalisation import fuse_normalisations
 from scanloom.lazy import keras
 from scanloom.method_batches import batches
@@ -23,10 +23,6 @@ from scanloom.stateless_random import keys_of
 from scanloom.view_pipeline import Pipeline
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-
-
-class DoesNotFit(ValueError):
-    """Settings that do not fit each other or the images: nothing can be trained with them."""
 
 
 def _fitting(function: Callable) -> Callable:
@@ -77,6 +73,8 @@ class MethodTraining:
                 f"a batch of {budget.batch} images is larger than the corpus ({len(self.rows)} usable images)"
             )
         self.pipeline = Pipeline(views, self.image_shape)
+        for branch in range(max(1, self.plugin.BRANCHES)):
+            self.pipeline.draw(seed, branch, 0, self.keys[:1])  # what cannot be drawn for these images is found now
 
     @property
     def trained_shape(self) -> tuple[int, ...]:
@@ -86,6 +84,7 @@ class MethodTraining:
         return self.image_shape
 
     @property
+    @_fitting
     def shown(self) -> float:
         """Of each image of an update, how many whole images' worth of pixels pass the encoder; 0: it does not train."""
         parts = 1
@@ -109,7 +108,7 @@ class MethodTraining:
     def batch_at(self) -> Callable[[int], dict[str, np.ndarray]]:
         """step -> batch dict, see `method_batches.batches`. To be called after `settle`."""
         budget = self.budget
-        return batches(
+        made = batches(
             self.shards,
             self.rows,
             self.keys,
@@ -121,6 +120,8 @@ class MethodTraining:
             updates=budget.updates,
             seed=self.seed,
         )
+        made(0)  # the same for what the method draws
+        return made
 
     def encoder(self, shape: tuple[int, ...] | None = None):
         """An untrained encoder in float32 for images of this shape, by default of the corpus'."""

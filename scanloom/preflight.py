@@ -9,12 +9,15 @@ from scanloom import planning, plugins, selection, studies
 from scanloom.config import Study
 from scanloom.dataset_config import DatasetFile
 from scanloom.layout import layout_problem
+from scanloom.method_batches import draws
 from scanloom.steps._masks import follows_image
 from scanloom.strict_models import ConfigError
 from scanloom.view_choice import branches_of, pairs
 from scanloom.view_pipeline import Pipeline
 
 TASK_KINDS = ("binary", "multiclass")  # kinds of labels that heads and metrics exist for
+RANKS = (2, 3)  # of a plug-in that does not say
+EDGES = (240, 224, 252, 256, 64)  # pixels: divisible by whatever a method may want
 SMALLEST_CLASS = 3  # patients: one each for training, validation and test
 
 
@@ -79,7 +82,7 @@ def _task_problems(where: str, label: str, dataset: DatasetFile) -> list[str]:
     if label not in columns:
         return [
             f"{where}: dataset '{dataset.name}' declares no label '{label}'. "
-            f"Known: {', '.join(columns)}.{plugins.suggestion(label, list(columns))}"
+            f"Known: {', '.join(columns) or 'none'}.{plugins.suggestion(label, list(columns))}"
         ]
     return []
 
@@ -130,8 +133,10 @@ def _network_problems(study: Study) -> list[str]:
                 )
         plugin = plugins.load("methods", method)
         problems += _rank_problem(where, plugin, study.rank)
+        settings = plugins.settings("methods", method, study.pretraining.methods[method])
+        if study.rank in getattr(plugin, "RANKS", RANKS):
+            problems += _draw_problem(where, plugin, settings, study.rank)
         if hasattr(plugin, "problem_with_views"):
-            settings = plugins.settings("methods", method, study.pretraining.methods[method])
             branches = branches_of(study.model_dump()["views"])[: plugin.BRANCHES]
             found = filter(None, (plugin.problem_with_views(settings, pairs(branch)) for branch in branches))
             problems += [f"{where}: {problem}" for problem in dict.fromkeys(found)]
@@ -140,9 +145,21 @@ def _network_problems(study: Study) -> list[str]:
     )
 
 
+def _draw_problem(where: str, plugin, settings, rank: int) -> list[str]:
+    """What a method refuses to draw for images of whatever size: then it is not the size, which is not known yet."""
+    for edge in EDGES:
+        try:
+            draws(plugin, settings, Pipeline([], (edge,) * rank + (1,)), 0, 0, np.zeros(2, np.uint64))
+        except ValueError as error:
+            problem = f"{where}: {error}"
+        else:
+            return []
+    return [problem]
+
+
 def _rank_problem(where: str, plugin, rank: int) -> list[str]:
     """A plug-in that is not for both ranks says so in RANKS."""
-    ranks = getattr(plugin, "RANKS", (2, 3))
+    ranks = getattr(plugin, "RANKS", RANKS)
     return [] if rank in ranks else [f"{where}: is for rank {ranks[0]}, and the study has rank {rank}"]
 
 

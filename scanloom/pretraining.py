@@ -12,7 +12,7 @@ from scanloom import plugins
 from scanloom.atomic_files import whole_file, write_text
 from scanloom.backend import make_deterministic
 from scanloom.board import Board, add_image
-from scanloom.budget import Budget, better
+from scanloom.budget import Budget, DoesNotFit, better
 from scanloom.checkpoints import step_of
 from scanloom.collapse import collapsing, lasting_collapse, settled_after
 from scanloom.generation import SampleSheets, grid, scored, write_for_report
@@ -189,10 +189,10 @@ def _bring_up_to_date(model, trained) -> None:
 
 
 def _note_best(path: Path, model, kept: dict, row: dict, column: str) -> None:
-    """Write the kept networks' weights if the row is this column's best so far. Raises ValueError for unknown ones."""
+    """Write the kept networks' weights if the row is this column's best so far. Raises DoesNotFit for unknown ones."""
     if column not in row:
         known = ", ".join(sorted(name for name, value in row.items() if isinstance(value, float)))
-        raise ValueError(f"best_by: the history has no column '{column}'. Known: {known}")
+        raise DoesNotFit(f"best_by: the history has no column '{column}'. Known: {known}")
     if not math.isfinite(row[column]):
         return
     if path.exists():

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
-from scanloom import peak_memory
+from scanloom import peak_memory, plugins
 from scanloom.atomic_files import write_text
 from scanloom.method_training import DoesNotFit, bare_training
 from scanloom.pretraining import Budget
@@ -164,6 +165,8 @@ def _measured_or_why(cell: dict) -> dict:
         if SAYS_MEMORY.search(f"{type(error).__name__} {error}"):
             return {"outcome": OUT_OF_MEMORY, "reason": str(error)[:300]}
         return {"outcome": IMPOSSIBLE, "reason": str(error)[:300]}
+    except ValidationError as error:
+        return {"outcome": IMPOSSIBLE, "reason": plugins.explain(error)[:300]}
     except Exception as error:  # the frameworks' own errors share no base class
         outcome = OUT_OF_MEMORY if SAYS_MEMORY.search(f"{type(error).__name__} {error}") else ERROR
         return {"outcome": outcome, "reason": f"{type(error).__name__}: {str(error)[:300]}"}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scanloom.budget import Budget, EarlyStopping, Threshold, better
+from scanloom.budget import Budget, DoesNotFit, EarlyStopping, Threshold, better
 from scanloom.collapse import INTERVALS, lasting_collapse, settled_after
 
 
@@ -59,8 +59,8 @@ def _no_longer_better(rows: list[dict], rule: EarlyStopping) -> str | None:
 
 
 def column(rows: list[dict], name: str) -> list[float]:
-    """The history's values of a column. Raises ValueError with the names there are."""
+    """The history's values of a column. Raises DoesNotFit with the names there are."""
     if name not in rows[-1]:
         known = ", ".join(sorted(key for key, value in rows[-1].items() if isinstance(value, float)))
-        raise ValueError(f"the history has no column '{name}'. Known: {known}")
+        raise DoesNotFit(f"the history has no column '{name}'. Known: {known}")
     return [float(row.get(name, np.nan)) for row in rows]

@@ -165,7 +165,10 @@ class _Training:
     def row(self, learning_rate: float, clock: "_Clock") -> dict:
         """The history's row of the interval that ends here."""
         reported = means(self.logs)
-        row = {"step": self.step, "loss": reported.pop("loss"), "learning_rate": learning_rate, **clock.read()}
+        loss = reported.pop("loss")
+        if hasattr(self.model, "joint_loss"):
+            loss = self.model.joint_loss(reported)
+        row = {"step": self.step, "loss": loss, "learning_rate": learning_rate, **clock.read()}
         # A player without a turn in this interval has no loss; rules that ask for its column must still find it.
         idle = dict.fromkeys(getattr(self.model, "loss_names", ()), math.nan)
         return row | {"retries": self.retries, **idle, **reported}

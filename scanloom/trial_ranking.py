@@ -7,6 +7,7 @@ read for a setting, and the study then measures that setting on test.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,8 +48,7 @@ def rank(
     finished = table[table.outcome == FINISHED].setting.tolist()
     if not finished:
         raise ValueError(f"no trial finished; the first says: {trials[0]['outcome']}: {trials[0]['reason']}")
-    settings_of = {trial["id"]: (trial["setting"], trial["seed"]) for trial in trials}
-    rows = _stacked(predictions, settings_of, set(finished))
+    rows = _stacked(predictions, trials, set(finished))
     aligned = align(rows, classes, kind, level, aggregate, split="validation")
     compute = plugins.load("metrics", metric).compute
     sign = 1.0 if plugins.load("metrics", metric).HIGHER_IS_BETTER else -1.0
@@ -137,12 +137,17 @@ def _settings_table(trials: Sequence[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _stacked(predictions: dict, settings_of: dict, finished: set[str]) -> pd.DataFrame:
-    """All validation predictions as arms: the setting stands for the method, pretraining and draw for the seed."""
+def _stacked(predictions: dict, trials: Sequence[dict], finished: set[str]) -> pd.DataFrame:
+    """All validation predictions as arms: the setting stands for the method, pretraining and draw for the seed.
+
+    A setting that no pretraining seed changes (see `studies.trials`) has one trial, which then stands for every seed.
+    """
+    seeds, counts = sorted({trial["seed"] for trial in trials}), Counter(trial["setting"] for trial in trials)
     parts = []
-    for trial, table in predictions.items():
-        setting, seed = settings_of[trial]
-        if setting in finished:
-            order = 1_000_000 * seed + table.seed  # pretraining first, so that its draws stand side by side
-            parts.append(table.assign(method=setting, seed=order))
+    for trial in trials:
+        if trial["id"] in predictions and trial["setting"] in finished:
+            table = predictions[trial["id"]]
+            for seed in seeds if counts[trial["setting"]] == 1 else [trial["seed"]]:
+                order = 1_000_000 * seed + table.seed  # pretraining first, so that its draws stand side by side
+                parts.append(table.assign(method=trial["setting"], seed=order))
     return pd.concat(parts, ignore_index=True)

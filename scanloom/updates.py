@@ -6,20 +6,27 @@ from collections.abc import Callable
 import numpy as np
 
 from scanloom.branches import UPDATE_SHARE
+from scanloom.budget import DoesNotFit
 from scanloom.optimizers import copied
 
 
 def update(model, batch: dict[str, np.ndarray], micro_batches: int = 1) -> dict[str, float]:
-    """What the model reports of one update on a batch, in parts if so wished: then the parts' means."""
+    """What the model reports of one update on a batch, in parts if so wished: then the parts' means.
+
+    Raises DoesNotFit for what methods and views refuse only when they see images.
+    """
     parts = _parts(batch, micro_batches) if micro_batches > 1 else [batch]
-    made = [model.train_on_batch(part, return_dict=True) for part in parts]
+    try:
+        made = [model.train_on_batch(part, return_dict=True) for part in parts]
+    except ValueError as error:
+        raise DoesNotFit(str(error)) from error
     return means([{name: float(value) for name, value in logs.items()} for logs in made])
 
 
 def _parts(batch: dict[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
     size = len(next(iter(batch.values())))
     if size % count:
-        raise ValueError(f"a batch of {size} images cannot be cut into {count} equal parts")
+        raise DoesNotFit(f"a batch of {size} images cannot be cut into {count} equal parts")
     cuts = [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
     share = np.full(size // count, 1 / count, np.float32)
     return [{name: values[cut] for name, values in batch.items()} | {UPDATE_SHARE: share} for cut in cuts]

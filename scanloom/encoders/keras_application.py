@@ -81,6 +81,9 @@ def build(settings: Settings, image_shape: tuple[int, ...], seed: int):
 
 
 def _scaled(images, name: str):
+    if images.shape[-1] == 1 and name in (*CAFFE, *STANDARDISED):
+        # Red, green and blue are scaled differently there, so a grey image is what it was: three equal channels.
+        images = keras.layers.Concatenate(name="input_grey")([images] * 3)
     channels, layers = images.shape[-1], keras.layers
     if name in CAFFE:
         x = layers.Rescaling(255.0, name="input_bytes")(images)

@@ -17,11 +17,21 @@ SMALLEST_MAP = 4
 def own_trunk(kind: str, width: int, normalisation: str, image_shape: tuple[int, ...], seed: int):
     """A discriminator trunk that is not the study's encoder: images to features.
 
-    Raises ValueError for edges below 4 and, at larger sizes, those that cannot be halved down to about 4.
+    The map is halved until its shortest edge would be below SMALLEST_MAP (once, where it is anyway) or an edge is odd.
+    Raises ValueError for images with an odd edge.
     """
-    smallest = min(SMALLEST_MAP, min(image_shape[:-1]) // 2)
-    if smallest < 1:
-        raise ValueError(f"image shape {tuple(image_shape)}: a discriminator needs edges of at least 2")
+    edges = image_shape[:-1]
+    halvings = 0
+    while not any(edge % 2 ** (halvings + 1) for edge in edges):
+        if halvings and min(edges) < SMALLEST_MAP * 2 ** (halvings + 1):
+            break
+        halvings += 1
+    if not halvings:
+        raise ValueError(
+            f"image shape {tuple(image_shape)}: the networks of adversarial methods halve images, so their edges must be "
+            "even; use the steps resize or crop_or_pad"
+        )
+    smallest = min(edges) // 2**halvings
     settings = discriminator.Settings(kind=kind, width=width, smallest=smallest, normalisation=normalisation)
     return discriminator.build(settings, image_shape, seed)
 

@@ -53,10 +53,14 @@ class MomentumModel(keras.Model):
 
 
 def copy_of(network):
-    """A new network with the same weights that no optimizer touches."""
+    """A new network with the same weights that no optimizer touches.
+
+    Its weights are frozen, not its layers: a frozen batch normalisation of Keras would no longer look at the batch.
+    """
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
-    copy.trainable = False
+    for weight in copy.trainable_variables:
+        weight.trainable = False
     return copy
 
 

@@ -47,13 +47,28 @@ def optimizer_of(
         "gradient_accumulation_steps": micro_batches if micro_batches > 1 else None,
     }
     if ema_momentum is not None:
-        # Keras averages after every micro-batch, so each gets its share of the momentum.
-        shared |= {"use_ema": True, "ema_momentum": ema_momentum ** (1 / micro_batches)}
+        shared |= {"use_ema": True, "ema_momentum": ema_momentum}
     if hasattr(model, "adam_betas") and hasattr(settings, "beta_1"):
         settings = settings.model_copy(update=dict(zip(("beta_1", "beta_2"), model.adam_betas, strict=True)))
     optimizer = plugin.make(settings, weight_decay, shared)
+    if ema_momentum is not None and micro_batches > 1:
+        _average_whole_updates(optimizer, micro_batches)
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if not is_kernel(v)])
     return keras.optimizers.LossScaleOptimizer(optimizer) if scale_loss else optimizer
+
+
+def _average_whole_updates(optimizer, micro_batches: int) -> None:
+    """Let the moving average move with the last micro-batch of an update: Keras moves it after each of them."""
+
+    def average(variables) -> None:
+        ends = keras.ops.equal((optimizer._iterations + 1) % micro_batches, 0)
+        later = keras.ops.not_equal(optimizer.iterations, 0)  # the first update is the average, as in Keras
+        for variable, kept in zip(variables, optimizer._model_variables_moving_average, strict=True):
+            momentum = keras.ops.cast(later, variable.dtype) * optimizer.ema_momentum
+            momentum = keras.ops.where(ends, momentum, keras.ops.ones_like(momentum))
+            kept.assign(momentum * kept + (1.0 - momentum) * variable)
+
+    optimizer._update_model_variables_moving_average = average
 
 
 def is_kernel(variable) -> bool:

@@ -13,6 +13,7 @@ from scanloom.backend import make_deterministic
 from scanloom.optimizers import players_of
 from scanloom.schedules import cosine, learning_rates
 from scanloom.training import train_steps
+from scanloom.updates import means
 
 
 def by_formula(weights: np.ndarray) -> list[tuple[float, np.ndarray]]:
@@ -41,6 +42,15 @@ def test_each_turn_is_the_formulas_update_of_one_player_and_leaves_the_other_alo
         assert np.allclose(found[f"weights{step + 1}"], weights, rtol=1e-5, atol=1e-7)
         still = slice(split, None) if step % 3 < 2 else slice(0, split)
         assert np.array_equal(found[f"weights{step + 1}"][still], found[f"weights{step}"][still])
+
+
+def test_the_loss_of_a_row_does_not_depend_on_whose_turns_it_holds():
+    players = [Player(name, {}, [], lambda *a: None, lambda *a: None) for name in ("critic", "painter")]
+    model = Alternating(None, players, turns=(2, 1))
+    for critics, painters in ((2, 1), (3, 1), (1, 1)):
+        logs = [{"critic_loss": 6.0, "loss": 6.0}] * critics + [{"painter_loss": 0.0, "loss": 0.0}] * painters
+        assert model.joint_loss(means(logs)) == 4.0
+    assert model.joint_loss({"critic_loss": 6.0}) == 6.0
 
 
 def everything(model) -> list[np.ndarray]:

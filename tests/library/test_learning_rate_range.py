@@ -38,6 +38,21 @@ def test_smoothing_is_pandas_exponential_mean():
     np.testing.assert_allclose(smoothed(losses), pd.Series(losses).ewm(alpha=0.1).mean())
 
 
+def test_players_that_take_turns_have_one_rate_and_one_loss_in_a_round():
+    class Two(Parabola):
+        round = 2
+
+        def train_on_batch(self, batch, return_dict):
+            made = super().train_on_batch(batch, return_dict)
+            return {"loss": made["loss"] + 100 * (batch["step"] % 2)}
+
+    model = Two()
+    curve = loss_curve(model, lambda step: {"step": step}, rates(1e-4, 1e3, 200))
+    assert advice(curve, 200)["rose"]
+    assert advice(curve, 200)["suggested"] < LIMIT
+    assert curve.loss.iloc[0] == pytest.approx(50 + CURVATURE / 2, rel=1e-3)
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.2])
 def test_the_curve_ends_soon_above_the_limit_and_advises_a_rate_below_it(noise):
     curve = curve_of(noise)

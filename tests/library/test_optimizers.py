@@ -141,6 +141,25 @@ def test_the_mean_gradient_of_micro_batches_is_one_update(name):
         assert np.allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+def test_the_moving_average_moves_once_in_an_update_of_micro_batches():
+    whole, parts = dense(), dense()
+    at_once = made("adamw", whole, ema_momentum=0.8)
+    in_parts = made("adamw", parts, ema_momentum=0.8, micro_batches=2)
+    for update in range(3):
+        given = [keras.ops.convert_to_tensor(np.float32(g)) for g in gradients(whole, update)]
+        at_once.apply(given, whole.trainable_variables)
+        for _ in range(2):
+            in_parts.apply(given, parts.trainable_variables)
+    for a, b, weight in zip(
+        at_once._model_variables_moving_average,
+        in_parts._model_variables_moving_average,
+        whole.trainable_variables,
+        strict=True,
+    ):
+        assert np.allclose(a, b, rtol=1e-5, atol=1e-7)
+        assert np.abs(keras.ops.convert_to_numpy(a) - keras.ops.convert_to_numpy(weight)).max() > 1e-4
+
+
 def test_a_layer_at_zero_can_leave_it_under_layer_wise_steps():
     for name in ("lars", "lamb"):
         model = dense()

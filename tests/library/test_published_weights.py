@@ -171,6 +171,18 @@ def test_an_application_computes_what_keras_applications_computes_on_its_own_inp
     assert np.allclose(target(images), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("name", [pytest.param("ResNet50", marks=pytest.mark.slow), "DenseNet121"])
+def test_a_grey_image_gives_an_application_what_three_equal_channels_do(name, tmp_path):
+    """Red, green and blue have other means and deviations there."""
+    application(name, (32, 32, 3)).save(tmp_path / "published.h5")
+    grey, colour = (small_encoders.build("keras_application", (32, 32, c), 1, {"name": name}) for c in (1, 3))
+    for network in (grey, colour):
+        load_published(network, tmp_path / "published.h5")
+    images = small_encoders.images((32, 32, 1))
+    expected = keras.ops.convert_to_numpy(colour(np.repeat(images, 3, axis=-1)))
+    assert np.allclose(grey(images), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["MobileNetV3Small", "EfficientNetB0", "EfficientNetV2B0", "InceptionV3", "NASNetMobile"]

@@ -66,6 +66,17 @@ def test_an_equal_setting_is_tied_with_the_best_and_a_clearly_worse_one_is_not(s
     assert ranking.trials.tolist() == [2, 2, 2]
 
 
+def test_a_setting_that_no_seed_changes_has_one_trial_for_all(searched):
+    """from_scratch begins anew with every draw of labels; beside methods that are pretrained with two seeds."""
+    trials, tables = searched
+    fewer = [t for t in trials if not (t["setting"] == "weak" and t["seed"] == 1)]
+    ranked = rank(fewer, tables, CLASSES, **RUN).set_index("setting")
+    again = rank(trials, tables | {"weak-1": tables["weak-0"]}, CLASSES, **RUN).set_index("setting")
+    assert ranked.outcome.eq("finished").all()
+    assert ranked.frozen.to_dict() == again.frozen.to_dict()
+    assert len(set(json.loads(ranked.frozen_seeds["weak"]))) == 1
+
+
 def test_a_metric_where_less_is_better_ranks_upside_down(searched):
     ranking = rank(*searched, CLASSES, **RUN | {"metric": "brier"})
     assert ranking.setting.tolist() == ["strong", "twin", "weak"]

@@ -91,6 +91,24 @@ def test_settings_that_do_not_fit_are_an_outcome_with_its_reason(tmp_path):
     assert predictions.empty
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"method": "rotation", "method_settings": {"turns_per_image": 5}}, "turns"),
+        ({"method": "cpc", "method_settings": {"skip": 0}}, "skip"),
+        ({"method": "beta_tc_vae", "method_settings": {"dataset_size": 4}}, "dataset_size"),
+        ({"views": [{"name": "greyscale", "settings": {}}]}, "no colours"),
+        ({"budget": JOB["budget"] | {"keep": "best", "best_by": "accuracy"}}, "no column 'accuracy'"),
+        ({"budget": JOB["budget"] | {"early_stopping": {"metric": "accuracy"}}}, "no column 'accuracy'"),
+    ],
+    ids=["turns", "skip", "dataset size", "view", "best_by", "early stopping"],
+)
+def test_what_shows_only_with_images_is_an_outcome_too(tmp_path, changed, reason):
+    result, _, _ = run(JOB | PROBE | changed, tmp_path)
+    assert result["outcome"] == "refused"
+    assert reason in result["reason"]
+
+
 def test_a_loss_that_is_not_finite_is_an_outcome(tmp_path, monkeypatch):
     def diverging(*arguments, **settings):
         raise FloatingPointError("loss is nan at update 2")

@@ -77,6 +77,22 @@ def test_three_updates_move_the_target_by_the_moving_average_and_by_nothing_else
     assert max(np.abs(a - b).max() for a, b in zip(expected[0], weights(model.encoder), strict=True)) > 1e-3
 
 
+def test_the_target_normalises_by_the_batch_and_keeps_statistics_of_its_own():
+    """As in the reference code of arXiv 2006.07733; at progress 0 the two networks are the same function."""
+    model, settings = small_model(0.6)
+    batch = batch_of(0, settings)
+    images = batch["images"].astype(np.float32) / 255
+    _, targets = model(batch, training=True)
+    online = model.head(model.encoder(images, training=True), training=True)
+    np.testing.assert_allclose(targets[0], online, rtol=1e-5, atol=1e-6)
+    still = keras.ops.convert_to_numpy(model.target_head(model.target_encoder(images, training=False), training=False))
+    assert np.abs(still - np.asarray(targets[0])).max() > 1e-2, "the statistics of one batch are not those it keeps"
+    for network in (model.target_encoder, model.target_head):
+        kept = [w.numpy() for w in network.weights if w.path.endswith("moving_mean")]
+        assert kept
+        assert all(np.abs(mean).max() > 0 for mean in kept)
+
+
 def test_inference_moves_nothing():
     model, settings = small_model(0.6)
     before = model.get_weights()

@@ -56,7 +56,13 @@ def test_the_seed_decides_every_network_and_no_two_start_alike():
 
 
 def test_sizes_that_cannot_be_halved_are_named():
-    with pytest.raises(ValueError, match=r"\(18, 17, 1\): discriminator needs edges that are multiples of 4"):
-        own_trunk("dcgan", 2, None, (18, 17, 1), seed=0)
-    with pytest.raises(ValueError, match=r"\(1, 8, 1\): a discriminator needs edges of at least 2"):
-        own_trunk("dcgan", 2, None, (1, 8, 1), seed=0)
+    for shape in ((18, 17, 1), (1, 8, 1)):
+        with pytest.raises(ValueError, match=r"their edges must be even; use the steps resize or crop_or_pad"):
+            own_trunk("dcgan", 2, None, shape, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "residual"])
+@pytest.mark.parametrize(("edge", "map_edge"), [(8, 4), (36, 9), (100, 25), (18, 9), (2, 1)])
+def test_a_trunk_of_its_own_halves_images_as_often_as_they_can_be(kind, edge, map_edge):
+    trunk = own_trunk(kind, 1, None, (edge, edge, 1), seed=0)
+    assert trunk.get_layer("feature_map").output.shape[1:-1] == (map_edge, map_edge)
