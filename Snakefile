@@ -1,8 +1,8 @@
 """Scanloom: from a folder of medical images to how many labels self-supervised pretraining saves.
 
 snakemake --cores 8 results/report.html        the study of config.yaml
-snakemake --cores 8 --configfile other.yaml results/report.html
-snakemake --cores 8 rescan                     look for new or removed images, then run the line above
+snakemake --cores 8 results/report.html --configfile other.yaml
+snakemake --cores 8 --forcerun download_dataset -- rescan       look for new or removed images, then run a line above
 """
 
 from snakemake.utils import min_version

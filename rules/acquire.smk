@@ -30,6 +30,7 @@ rule catalogue_dataset:
     input:
         root=f"{FOLDERS.private}/{{dataset}}/root.json",
         manifest=f"{FOLDERS.private}/{{dataset}}/download.json",
+        labels=lambda w: planning.label_files_here(DATASETS[w.dataset]),
     output:
         catalogue="results/{dataset}/catalogue.parquet",
         books="results/{dataset}/books.json",

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from importlib.metadata import version
 
 from scanloom import plugins
 
@@ -9,6 +10,7 @@ from scanloom import plugins
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status. Errors a user can mend are one line on stderr and status 1."""
     parser = argparse.ArgumentParser(prog="scanloom", description=__doc__.partition(":")[0].strip("`"))
+    parser.add_argument("--version", action="version", version=f"scanloom {version('scanloom')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in plugins.names("commands"):
         module = plugins.load("commands", name)

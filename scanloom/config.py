@@ -166,7 +166,9 @@ class Explanation(Strict):
     """Which cases are explained, and how."""
 
     method: str = Field("grad_cam", description="a file of scanloom/explain")
-    compare: str = Field("barlow_twins", description="method shown beside from_scratch")
+    compare: str = Field(
+        "barlow_twins", description="method shown beside from_scratch; where the study has none of that name, its first"
+    )
     cases_per_group: int = Field(3, ge=1, le=12)
     tolerance_px: int = Field(0, ge=0, description="pointing game: a hit so close to the mask counts")
 
@@ -243,6 +245,13 @@ class Study(Strict):
         if isinstance(self.splits.external_test_site, dict):
             for dataset in self.splits.external_test_site:
                 _known_name(dataset, self.datasets, "splits.external_test_site", "datasets")
+        if (
+            "compare" not in self.explanation.model_fields_set
+            and self.explanation.compare not in self.pretraining.methods
+        ):
+            compared = next((m for m in self.pretraining.methods if m != "from_scratch"), "from_scratch")
+            # A frozen model fills a default that depends on other keys this way.
+            object.__setattr__(self, "explanation", self.explanation.model_copy(update={"compare": compared}))
         _known_name(self.explanation.compare, self.pretraining.methods, "explanation.compare", "pretraining.methods")
         used_twice = set(self.datasets) & set(self.corpora) | set(self.datasets) & set(self.tasks)
         used_twice |= set(self.corpora) & set(self.tasks)

@@ -48,7 +48,9 @@ class DatasetFile(Strict):
     )
     exclude: list[Exclusion] = Field([], description="series left out, each with its reason; after `where`")
     group: str | None = Field(
-        "patient_id", description="unit of every split: patient_id or a label-table column; null: each image alone"
+        "patient_id",
+        "patient_id",
+        description="unit of every split: patient_id or a label-table column; null: each series (a picture is one)",
     )
     how_to_get: str | None = Field(
         None, description="where to register, what to download and where to put it, if no source can fetch it"

@@ -165,12 +165,18 @@ def _patients_per_class(test: AlignedPredictions) -> np.ndarray:
     return np.array([len(np.unique(test.patients[test.labels == k])) for k in range(classes)])
 
 
+def _bounds(metric: str, classes: int) -> tuple[float, float]:
+    """The lowest and the highest value that the metric can have."""
+    plugin = plugins.load("metrics", metric)
+    return getattr(plugin, "RANGE_OF_TWO_CLASSES", plugin.RANGE) if classes == 2 else plugin.RANGE
+
+
 def _metric_table(
     test: AlignedPredictions, resampled: dict[str, Resampled], counts: pd.DataFrame, class_patients: np.ndarray
 ) -> pd.DataFrame:
     rows = []
     for name, found in resampled.items():
-        bounds = plugins.load("metrics", name).RANGE
+        bounds = _bounds(name, len(class_patients))
         for a, arm in enumerate(test.arms.itertuples(index=False)):
             low, high = st.bca_interval(found.draws[a], found.value[a], found.jackknife[a])
             rows.append(
@@ -207,7 +213,7 @@ def _comparison_table(
     arms = test.arms
     rows = []
     for name, found in resampled.items():
-        largest = np.ptp(plugins.load("metrics", name).RANGE)  # draws that seeds widen may lie beyond it
+        largest = np.ptp(_bounds(name, len(class_patients)))  # draws that seeds widen may lie beyond it
         for a in np.flatnonzero(arms.method != baseline):
             arm = arms.iloc[a]
             draws = found.draws[a] - found.draws[_arm(arms, baseline, arm.schedule, arm.fraction)]
@@ -259,11 +265,10 @@ def _arm(arms: pd.DataFrame, method: str, schedule: str, fraction: float) -> int
 def _why_not_testable(draws: np.ndarray, labels: np.ndarray, class_patients: np.ndarray, seeds: int) -> str:
     """The first reason why a comparison cannot be tested, or an empty string."""
     rarest = int(class_patients.argmin())
-    if class_patients[rarest] < MIN_PATIENTS_PER_CLASS:
-        return (
-            f"{class_patients[rarest]} test patients of class {rarest}: at least {MIN_PATIENTS_PER_CLASS} of each "
-            "class are needed"
-        )
+    found = class_patients[rarest]
+    if found < MIN_PATIENTS_PER_CLASS:
+        patients = "patient" if found == 1 else "patients"
+        return f"{found} test {patients} of class {rarest}: at least {MIN_PATIENTS_PER_CLASS} of each class are needed"
     if seeds < MIN_SEEDS:
         return f"{seeds} seed: at least {MIN_SEEDS} are needed to tell a method from luck in training"
     undefined = np.isnan(draws).mean()

@@ -167,6 +167,11 @@ def _mask_files(table: pd.DataFrame, root: Path, template: str) -> pd.Series:
     rows = table.to_dict("records")
     paths = pd.Series([template.format_map(row) for row in rows], index=table.index, dtype="str")
     there = {path: (root / path).is_file() for path in paths.unique()}
+    if there and not any(there.values()):
+        raise LabelError(
+            f"masks.file: '{template}', filled in for {len(there)} rows of the label table, is never a file below the "
+            "dataset's root; correct it, or drop `masks`"
+        )
     return paths.where(paths.map(there).astype(bool), "")
 
 

@@ -4,8 +4,11 @@ The graph depends on the configuration and the dataset files alone, never on wha
 number of jobs and the planning time do not grow with the number of images.
 """
 
+from pathlib import Path
+
 from scanloom import plugins, view_choice
 from scanloom.config import Study
+from scanloom.label_tables import LabelError, label_files
 
 SPLITS = ("train", "validation", "test")
 
@@ -64,6 +67,17 @@ def task_labels(study: Study, dataset: str) -> list[str]:
 def label_tables(dataset: dict) -> dict:
     """What the catalogue needs of the dataset's labels: the tables. What their cells mean is the splits' concern."""
     return {key: value for key, value in dataset["labels"].items() if key not in ("columns", "multilabel")}
+
+
+def label_files_here(dataset: dict) -> list[str]:
+    """Label tables and lists in a folder of the user's, who corrects them; those of other sources do not change."""
+    if dataset["source"]["name"] != "local_folder":
+        return []
+    root = Path(dataset["source"]["settings"]["path"]).expanduser()
+    try:
+        return [str(root / name) for name in label_files(root, dataset["labels"])]
+    except LabelError:
+        return []  # the step that reads them says what is wrong
 
 
 def leakage_roles(study: Study) -> dict[str, dict[str, dict[str, str]]]:
@@ -199,7 +213,7 @@ def report_sections(study: Study) -> list[str]:
 
 def public(study: Study) -> dict:
     """The resolved study without its salt: Snakemake copies the parameters of the report into its own archive."""
-    return study.model_dump(mode="json") | {"salt": None}
+    return study.model_dump(mode="json") | {"salt": "withheld"}
 
 
 def source_seed(study: Study, source: dict) -> int | None:

@@ -62,13 +62,19 @@ def explain(error: ValidationError, known: list[str] = ()) -> str:
     """One line per problem of a pydantic error: where, which value, what was expected."""
     lines = []
     for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+        where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             leaf = str(problem["loc"][-1])
-            lines.append(f"unknown key '{where}'.{suggestion(leaf, list(known))}")
+            lines.append(f"unknown key '{where}'.{suggestion(leaf, [key for key in known if key != leaf])}")
         elif problem["type"] == "missing":
             lines.append(f"key '{where}' is missing")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{where} = {problem['input']!r}: {message}")
+            if problem["type"] == "string_type" and isinstance(problem["input"], bool):
+                message += " (yes, no, on and off are true and false in YAML: put them in quotes)"
+            # What is wrong with several keys together says so itself; all of them would bury it.
+            whole = not where or isinstance(problem["input"], dict)
+            if not whole:
+                where += f" = {problem['input']!r}"
+            lines.append(f"{where}: {message}" if where else message)
     return "; ".join(lines)

@@ -3,14 +3,17 @@
 import os
 import sys
 import traceback
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 
 def log_to(path: str | Path) -> None:
     """Redirect stdout and stderr, of C libraries too, to `path`; an uncaught error ends there with its message last.
 
-    Expected errors (ValueError and its kin raised by this library with a complete message) are written without the
-    machinery above them: the reader of a log wants the file, the value and the remedy.
+    Expected errors (a ValueError that this library raised with a complete message, or one of the system's) are written
+    without the machinery above them, which is then in a file beside it, `<log>.traceback`: the reader of a log wants
+    the file, the value and the remedy.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     log = open(path, "w", buffering=1)  # noqa: SIM115 - stays open as long as the process
@@ -18,9 +21,25 @@ def log_to(path: str | Path) -> None:
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.excepthook = _write_error
+    beside = Path(f"{path}.traceback")
+    beside.unlink(missing_ok=True)
+    sys.excepthook = partial(_write_error, beside)
 
 
-def _write_error(kind, error, trace) -> None:
-    traceback.print_exception(kind, error, trace, file=sys.stderr)
-    print(f"\n{kind.__name__}: {error}", file=sys.stderr)
+def _write_error(beside: Path, kind, error, trace) -> None:
+    whole = "".join(traceback.format_exception(kind, error, trace))
+    if not _is_expected(error, trace):
+        sys.stderr.write(f"{whole}\n")
+    print(f"{kind.__name__}: {error}", file=sys.stderr)
+    if _is_expected(error, trace):
+        with suppress(OSError):  # the disk may be full
+            beside.write_text(whole)
+
+
+def _is_expected(error, trace) -> bool:
+    """Whether the message says all: the system's errors, and what was raised in this library's own code."""
+    if isinstance(error, OSError):
+        return True
+    *_, (last, _) = traceback.walk_tb(trace)
+    own = (Path(__file__).parent, Path(__file__).parent.parent / "workflow_scripts")
+    return isinstance(error, ValueError) and any(Path(last.f_code.co_filename).is_relative_to(folder) for folder in own)

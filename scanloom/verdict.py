@@ -8,7 +8,7 @@ Methods that pretrain with labels are references: their sentence speaks of score
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.evaluation import AGAINST, FOR, NONE, NOT_TESTABLE, Evaluation
+from scanloom.evaluation import AGAINST, ALPHA, FOR, NONE, NOT_TESTABLE, Evaluation
 
 MIXED = "evidence for and against"
 ONE_PRETRAINING = (
@@ -152,7 +152,7 @@ def _clause(row: dict, name: str) -> str:
         return f"{at} not testable: {row['reason']}"
     label = {FOR: "a gain", AGAINST: "a loss", NONE: "no evidence"}[row["finding"]]
     size = f"{name} {signed(row['difference'])}, 95 % interval {signed(row['low'])} to {signed(row['high'])}"
-    return f"{at} {label} ({size}; p = {_p(row['p_holm'])})"
+    return f"{at} {label} ({size}; p = {spoken_p(row['p_holm'])})"
 
 
 def _headline(task: str, sentences: list[dict], baseline: str) -> str:
@@ -239,8 +239,11 @@ def signed(value: float) -> str:
     return "0.000" if text[1:] == "0.000" else text
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def spoken_p(value: float) -> str:
+    """A p-value with three decimals, or more where rounding would move it across 0.05."""
+    if value < 0.001:
+        return "< 0.001"
+    return f"{value:.3f}" if (round(value, 3) < ALPHA) == (value < ALPHA) else f"{value:.6f}".rstrip("0")
 
 
 def _count(number: int, noun: str) -> str:

@@ -28,8 +28,8 @@ def own_trunk(kind: str, width: int, normalisation: str, image_shape: tuple[int,
         halvings += 1
     if not halvings:
         raise ValueError(
-            f"image shape {tuple(image_shape)}: the networks of adversarial methods halve images, so their edges must be "
-            "even; use the steps resize or crop_or_pad"
+            f"image shape {tuple(image_shape)}: adversarial methods halve images, so their edges must be even; use the "
+            "steps resize or crop_or_pad"
         )
     smallest = min(edges) // 2**halvings
     settings = discriminator.Settings(kind=kind, width=width, smallest=smallest, normalisation=normalisation)

@@ -12,6 +12,7 @@ from scanloom.metrics._weighted import weighted_mean
 NAME = "Brier score"
 HIGHER_IS_BETTER = False
 RANGE = (0.0, 2.0)
+RANGE_OF_TWO_CLASSES = (0.0, 1.0)
 
 
 def DEFINED(labels: np.ndarray, classes: int) -> bool:

@@ -3,6 +3,7 @@
 import math
 
 from scanloom import plugins
+from scanloom.verdict import spoken_p
 
 NOTHING = "–"
 UPPER = {"vae": "VAE", "mae": "MAE", "byol": "BYOL", "ct": "CT", "mr": "MR", "auroc": "AUROC", "auprc": "AUPRC"}
@@ -66,7 +67,7 @@ def p_value(value) -> str:
     """`0.012`, `< 0.001`."""
     if missing(value):
         return NOTHING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return spoken_p(value)
 
 
 def duration(seconds) -> str:

@@ -40,6 +40,31 @@ def test_unknown_nested_key_is_an_error_with_a_suggestion(values):
     assert "unknown key 'arms.finetuned.bacth'. Did you mean 'batch'?" in message(values)
 
 
+def test_a_misspelt_key_is_not_suggested_for_itself(values):
+    values["fraction"] = values.pop("fractions")  # `fraction` is a key elsewhere
+    assert "unknown key 'fraction'. Did you mean 'fractions'?" in message(values)
+
+
+def test_keys_that_do_not_fit_each_other_are_named_without_all_that_is_right(values):
+    values["corpora"]["heads"]["datasets"] = ["phantm"]
+    assert "no 'phantm' in datasets. Did you mean 'phantom'?" in message(values)
+    assert len(message(values)) < 200
+
+
+def test_what_yaml_takes_for_true_and_false_is_to_be_put_in_quotes(values):
+    values["report"]["title"] = True
+    assert "put them in quotes" in message(values)
+
+
+def test_the_method_shown_is_the_first_where_the_default_is_not_there(values):
+    values["pretraining"]["methods"] = {"from_scratch": {}, "vicreg": {}}
+    values["explanation"].pop("compare", None)
+    values["studies"] = {}
+    assert config.study_from(values).explanation.compare == "vicreg"
+    values["explanation"]["compare"] = "simclr"
+    assert "explanation.compare: no 'simclr'" in message(values)
+
+
 def test_unknown_method_is_an_error_with_a_suggestion(values):
     values["pretraining"]["methods"]["barlow_twin"] = {}
     text = message(values)

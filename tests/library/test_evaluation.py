@@ -7,7 +7,7 @@ from prediction_tables import FRACTIONS, LABELLED, predictions
 from sklearn.metrics import brier_score_loss, confusion_matrix, roc_auc_score
 
 from scanloom.aligned_predictions import EvaluationError
-from scanloom.evaluation import AGAINST, FOR, NONE, NOT_TESTABLE, evaluate
+from scanloom.evaluation import AGAINST, FOR, NONE, NOT_TESTABLE, _bounds, evaluate
 
 CLASSES = ["no bleed", "bleed"]
 RUN = {"labelled": LABELLED, "resamples": 400}
@@ -198,6 +198,13 @@ def test_too_few_patients_of_a_class_one_seed_or_too_few_resamples_are_not_testa
     assert set(coarse.reason) == {"100 resamples cannot reach 0.05 after Holm over 3 comparisons"}
 
 
+def test_a_brier_score_of_two_classes_is_at_most_one():
+    """Of more it may reach 2 (Brier 1950: summed over classes)."""
+    assert _bounds("brier", 2) == (0.0, 1.0)
+    assert _bounds("brier", 3) == (0.0, 2.0)
+    assert _bounds("auroc", 2) == (0.0, 1.0)
+
+
 def test_intervals_of_differences_stay_within_what_is_possible():
     """Two seeds that disagree widen an interval by a t distribution of one degree of freedom."""
     few = {"patients": 6, "seeds": 2}
@@ -205,7 +212,7 @@ def test_intervals_of_differences_stay_within_what_is_possible():
         predictions({name: lambda _: 0.0}, **few, noise_seed=n) for n, name in enumerate(("from_scratch", "vicreg"))
     ]
     found = evaluate(pd.concat(arms, ignore_index=True), CLASSES, metrics=["auroc", "brier"], **RUN).comparisons
-    largest = found.metric.map({"auroc": 1.0, "brier": 2.0})  # ends of their ranges, 0 to 1 and 0 to 2
+    largest = found.metric.map({"auroc": 1.0, "brier": 1.0})  # both from 0 to 1
     assert (found.low >= -largest).all()
     assert (found.high <= largest).all()
     assert (found.low[found.metric == "auroc"] == -1).any()

@@ -91,6 +91,13 @@ def test_masks_are_found_by_their_name(tmp_path):
     assert label_tables.mask_column(None) is None
 
 
+def test_a_template_of_masks_that_fits_no_file_is_an_error(tmp_path):
+    given = spec(extract={"path": "images(Tr|Ts)/(?P<case>.+)[.]nii"})
+    masks = Masks(file="labelzTr/{case}.nii.gz").model_dump()
+    with pytest.raises(LabelError, match=r"masks.file: 'labelzTr/\{case\}.nii.gz', filled in for 2 rows"):
+        label_tables.read_labels(tmp_path, given, ["imagesTr/a.nii.gz", "imagesTs/b.nii.gz"], masks)
+
+
 def test_without_table_and_expression_the_reader_is_asked(tmp_path):
     assert label_tables.read_labels(tmp_path, spec()) is None
     assert label_tables.label_files(tmp_path, spec()) == []

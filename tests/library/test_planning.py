@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from scanloom import config, planning
+from scanloom import config, dataset_config, planning
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_pretrainings_that_compute_share_the_cores(study):
 
 def test_report_gets_no_salt(study):
     assert study.salt
-    assert planning.public(study)["salt"] is None
+    assert planning.public(study)["salt"] == "withheld"
 
 
 def test_every_stamped_table_is_a_table_of_the_report(study):
@@ -45,3 +45,14 @@ def test_source_seed_is_the_studys_where_the_source_leaves_it_open(study):
     assert planning.source_seed(study, {"settings": {"seed": None}}) == study.seed
     assert planning.source_seed(study, {"settings": {"seed": 5}}) == 5
     assert planning.source_seed(study, {"settings": {"path": "x"}}) is None
+
+
+def test_label_tables_in_a_folder_of_the_users_are_watched(tmp_path, root):
+    """Somebody corrects them; those that were downloaded are what was downloaded."""
+    dataset = dataset_config.load_dataset("ham10000", root / "datasets").model_dump(mode="json")
+    dataset["source"]["settings"]["path"] = str(tmp_path)
+    assert planning.label_files_here(dataset) == []
+    (tmp_path / dataset["labels"]["table"].replace("*", "x")).write_text("image_id\n")
+    assert planning.label_files_here(dataset) == [str(tmp_path / dataset["labels"]["table"].replace("*", "x"))]
+    other = dataset_config.load_dataset("pneumoniamnist", root / "datasets").model_dump(mode="json")
+    assert planning.label_files_here(other) == []

@@ -262,10 +262,13 @@ def test_key_numbers_stand_beside_the_baseline_and_differ_by_the_paired_differen
 
 
 def test_no_saving_is_shown_without_evidence():
-    row = {"savings": {"said": False, "censored": "", "saved": 80.0, "labelled_patients": 7.0}}
-    assert verdict._saved(row).value == "none"
+    saving = {"said": False, "censored": "", "saved": 80.0, "labelled_patients": 7.0, "text": "without evidence"}
+    row = {"finding": "no evidence", "savings": saving}
+    assert verdict._saved(row, "at 1 %").value == "–"
+    assert "without evidence" in verdict._saved(row, "at 1 %").detail
+    assert "not testable" in verdict._saved(row | {"finding": "not testable"}, "at 1 %").detail
     row["savings"] |= {"said": True, "censored": "above"}
-    assert verdict._saved(row).value == "beyond the curve"
+    assert verdict._saved(row, "at 1 %").value == "beyond the curve"
 
 
 def test_an_equal_method_gets_no_green(study, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from prediction_tables import LABELLED, predictions
 
 from scanloom.evaluation import AGAINST, FOR, NONE, NOT_TESTABLE, evaluate
-from scanloom.verdict import MIXED, signed, verdict
+from scanloom.verdict import MIXED, signed, spoken_p, verdict
 
 CLASSES = ["no bleed", "bleed"]
 
@@ -132,6 +132,13 @@ def test_what_the_intervals_do_not_cover_is_said():
     result = found({"from_scratch": rising, "barlow_twins": rising}, seeds=3)
     assert any("pretrained once" in note for note in result["notes"])
     assert any("five seeds or more" in note for note in result["notes"])
+
+
+@pytest.mark.parametrize(
+    ("p", "said"), [(0.0004, "< 0.001"), (0.012, "0.012"), (0.049975, "0.049975"), (0.0502, "0.050"), (0.05, "0.050")]
+)
+def test_a_p_value_is_never_rounded_across_the_limit(p, said):
+    assert spoken_p(p) == said
 
 
 def test_it_is_json_without_nan():

@@ -56,7 +56,7 @@ def _strips(dataset: str, title: str, sheet: dict[str, np.ndarray], source: str)
         "step's name. Below each picture: the histogram of its series between the physical values shown as black and "
         "white (square root of the share of pixels), the smallest and largest value as the step gives it, slices × "
         "rows × columns, and the distance of pixels.",
-        look="what you need to see survives every step, and the histogram fills its width from the scaling step on.",
+        look="whether what you need to see survives every step, and the histogram fills its width once scaled.",
         bad="a step that changes nothing, cuts into the anatomy, or piles the tissue up at black or white.",
         sources=(source,),
         wide=True,

@@ -36,7 +36,7 @@ def build(tables: StudyTables) -> Section:
     for corpus in tables.corpora:
         blocks.append(Heading(wording.title(corpus)))
         histories = {method: _history(tables, corpus, method) for method in tables.methods}
-        trained = {method: history for method, history in histories.items() if history is not None and len(history)}
+        trained = {m: history for m, history in histories.items() if history is not None and (history.step > 0).any()}
         untrained = [wording.title(method) for method, history in histories.items() if method not in trained]
         if trained:
             blocks += [*_remarks(tables, corpus, trained), _figure(tables, corpus, trained)]

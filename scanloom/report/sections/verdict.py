@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from scanloom.evaluation import NOT_TESTABLE
 from scanloom.report import wording
 from scanloom.report.section import Heading, KeyNumber, KeyNumbers, Note, Section, Statement, Table
 from scanloom.report.study_tables import StudyTables
@@ -81,7 +82,7 @@ def _key_numbers(tables: StudyTables, task: str, verdict: dict) -> KeyNumbers | 
             f"{wording.bounds(row['low'], row['high'])} {row['finding']}",
             _tone(row["finding"]),
         ),
-        _saved(row),
+        _saved(row, at),
         KeyNumber(
             "test patients",
             wording.count(verdict["test_patients"]),
@@ -96,21 +97,20 @@ def _score(metrics: pd.DataFrame, metric: str, method: str, schedule: str, fract
     return metrics[chosen & (metrics.fraction == fraction) & (metrics.split == "test")].iloc[0]
 
 
-def _saved(row: dict) -> KeyNumber:
+def _saved(row: dict, at: str) -> KeyNumber:
     """Labelled patients saved; only where the verdict says so."""
-    saving = row["savings"]
+    saving, what = row["savings"], f"labelled patients saved, {at}"
     if not saving["said"]:
-        return KeyNumber("labelled patients saved", "none", "no evidence of a gain at this fraction")
+        why = "not testable" if row["finding"] == NOT_TESTABLE else saving["text"]
+        return KeyNumber(what, "–", f"{why}; what other fractions save stands below")
     used = f"with {wording.count(saving['labelled_patients'])} labelled patients"
     if saving["censored"] == "above":
-        return KeyNumber(
-            "labelled patients saved", "beyond the curve", f"{used}: more than from scratch reaches with all", "good"
-        )
+        return KeyNumber(what, "beyond the curve", f"{used}: more than from scratch reaches with all", "good")
     if saving["censored"] == "below":
-        return KeyNumber("labelled patients saved", "0", used)
+        return KeyNumber(what, "0", used)
     low = "0" if saving["low_censored"] else wording.count(saving["saved_low"])
     high = "more" if saving["high_censored"] else wording.count(saving["saved_high"])
-    return KeyNumber("labelled patients saved", wording.count(saving["saved"]), f"({low} to {high}) {used}", "good")
+    return KeyNumber(what, wording.count(saving["saved"]), f"({low} to {high}) {used}", "good")
 
 
 def _beside_baseline(tables: StudyTables, task: str, verdict: dict) -> list:

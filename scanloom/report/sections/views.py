@@ -34,7 +34,7 @@ def build(tables: StudyTables) -> Section:
                 cards=tuple(_card_of_image(sheet, case, colour) for case in range(len(sheet["item_id"]))),
                 caption=f"{len(sheet['item_id'])} training images of {title} and their first "
                 f"{sheet['views'].shape[1]} views in pretraining.{_branches(sheet)}{shown}",
-                look="in every view you still recognise the patient, and still see what the label is about.",
+                look="whether you still recognise the patient in every view, and still see what the label is about.",
                 bad="a finding cropped away, blurred or erased in most views (the network learns to ignore it), views "
                 "that all look the same (nothing has to be learned), or uncovered corners that give a turn away.",
                 sources=(name,),
