@@ -49,7 +49,6 @@ class DatasetFile(Strict):
     exclude: list[Exclusion] = Field([], description="series left out, each with its reason; after `where`")
     group: str | None = Field(
         "patient_id",
-        "patient_id",
         description="unit of every split: patient_id or a label-table column; null: each series (a picture is one)",
     )
     how_to_get: str | None = Field(

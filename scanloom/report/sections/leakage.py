@@ -61,6 +61,8 @@ def _verdict(pairs: pd.DataFrame) -> Note:
             f"{wording.plural(len(images), 'pair')} of copies across splits ({wording.count(touched)} images) in "
             f"{tasks}. Scores may be too good by as much as these images weigh. "
         )
+        if (images.kind == "near").all():
+            text += "All are near copies, found by likeness: look at them below, two patients may just be alike. "
     if len(people):
         text += (
             f"{wording.plural(len(people), 'pair')} of patients, one learnt from and one measured, with the same raw "
