@@ -1,6 +1,8 @@
 """Write the results section of benchmarks/README.md from the JSON files of the last runs.
 
 python benchmarks/_results_page.py        # `make bench` does it last
+
+Benchmarks that were not run again keep their tables: the page is the only place where earlier results stay.
 """
 
 import json
@@ -32,14 +34,26 @@ def section(result: dict) -> str:
     return "\n".join([f"### {result['benchmark']}", "", about, "", *rows])
 
 
-def main() -> None:
-    """Replace everything between the two headings."""
-    results = [json.loads(path.read_text()) for path in sorted((FOLDER / "results").glob("*.json"))]
-    versions = ", ".join(f"{name} {version}" for name, version in results[0]["versions"].items())
-    page = (FOLDER / "README.md").read_text()
+def sections(page: str) -> dict[str, str]:
+    """Benchmark -> its section as it stands in the page."""
+    parts = page[page.index(START) : page.index(END)].split("\n### ")[1:]
+    return {part.partition("\n")[0].strip(): f"### {part}".strip() for part in parts}
+
+
+def with_results(page: str, results: list[dict]) -> str:
+    """The page with the sections of these runs; those of other benchmarks stay as they are."""
     before, after = page[: page.index(START)], page[page.index(END) :]
-    parts = [START, f"Versions: {versions}. Ratios hold better than times.", *map(section, results)]
-    (FOLDER / "README.md").write_text(before + "\n\n".join(parts) + "\n\n" + after)
+    found = sections(page) | {result["benchmark"]: section(result) for result in results}
+    versions = ", ".join(f"{name} {version}" for name, version in results[-1]["versions"].items())
+    parts = [START, f"Versions: {versions}. Ratios hold better than times.", *(found[name] for name in sorted(found))]
+    return before + "\n\n".join(parts) + "\n\n" + after
+
+
+def main() -> None:
+    """Put what lies in benchmarks/results into the page."""
+    results = [json.loads(path.read_text()) for path in sorted((FOLDER / "results").glob("*.json"))]
+    page = FOLDER / "README.md"
+    page.write_text(with_results(page.read_text(), results))
 
 
 if __name__ == "__main__":

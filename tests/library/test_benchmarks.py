@@ -256,6 +256,20 @@ def test_a_limit_holds_for_the_median(benchmark_named):
     assert limited("x", "s", [1.0])["met"] is None
 
 
+def test_the_page_keeps_what_was_not_run_again(root, benchmark_named):
+    results = benchmark_named("_results_page")
+    page = (root / "benchmarks" / "README.md").read_text()
+    row = dict.fromkeys(results.COLUMNS) | {"measure": "seven", "unit": "dwarfs", "ours": 7.0}
+    machine = {"cores": 2, "cpu": "x", "load_at_start": 0.1}
+    run = {"benchmark": "memory", "date": "2026-01-01", "machine": machine, "rows": [row], "versions": {"python": "3"}}
+    made = results.with_results(page, [run])
+    before, after = results.sections(page), results.sections(made)
+    assert list(after) == sorted(before)
+    assert {name for name in after if after[name] != before[name]} == {"memory"}
+    assert "| seven | dwarfs | 7 | - | - | - | - | - |" in after["memory"]
+    assert made.partition("## Notes")[2] == page.partition("## Notes")[2]
+
+
 def test_nothing_names_the_machine(benchmark_named):
     assert set(benchmark_named("_measure").machine()) == {"cores", "cpu", "memory_gb", "system", "load_at_start"}
 
