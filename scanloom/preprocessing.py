@@ -22,7 +22,7 @@ from scanloom.steps._masks import moved
 from scanloom.steps._scale import is_scaled
 
 HU_OFFSET = 1024  # uint16 stores HU + 1024: -1024 HU, air, is 0
-SHADES = 255  # whole numbers that a range of fractions must span at least: what uint8 would keep of it
+SHADES = 64  # as few are too few for a series of fractions: 8 bits would keep 256 of it
 
 
 class CannotPreprocess(ValueError):
@@ -78,8 +78,8 @@ def quantise(volume: Volume, dtype: str) -> tuple[np.ndarray, np.ndarray, np.nda
     """Integers [z, y, x, c] of type `dtype`, and slope and intercept (float64 [c]) that lead back to physical values.
 
     Values that a step mapped to [0, 1] use the whole range of the type. HU go to uint16 as HU + 1024, rounded to whole
-    HU and clipped to 0 ... 65535; other values from 0 to 65535 rounded to whole numbers, which must leave fractions
-    SHADES steps. uint8 holds only scaled values.
+    HU and clipped to 0 ... 65535; other values from 0 to 65535 are rounded to whole numbers. uint8 holds only scaled
+    values.
     """
     values = volume.with_channels()
     count = values.shape[-1]
@@ -104,12 +104,6 @@ def quantise(volume: Volume, dtype: str) -> tuple[np.ndarray, np.ndarray, np.nda
         raise CannotPreprocess(
             f"values in unit '{volume.unit}' lie in [{lowest:g}, {highest:g}], outside uint16; add a step "
             "that maps them to [0, 1] (scale_range, percentile)"
-        )
-    if volume.unit != "HU" and highest - lowest < SHADES and any((np.rint(part) != part).any() for part in values):
-        raise CannotPreprocess(
-            f"values in unit '{volume.unit}' have fractions and lie in [{lowest:g}, {highest:g}]: as whole numbers "
-            f"they would be {int(highest - lowest) + 1} shades; add a step that maps them to [0, 1] (scale_range, "
-            "percentile, zscore)"
         )
     images = np.empty(values.shape, np.uint16)
     for part, out in zip(values, images, strict=True):  # slice by slice: another array of floats would be a volume more
@@ -195,7 +189,7 @@ def chunk_parts(
             volumes = map(partial(_reading, read_blocks, steps=steps), [rows])
         else:
             volumes = map(read, [rows])
-        for part in _preprocessed(series_id, volumes, late, rank, dtype):
+        for part in _preprocessed(series_id, volumes, late, rank, dtype, as_read=not (early or first_step)):
             first = first or part._replace(images=part.images[:0].copy())
             _assert_alike(part, first)
             yield part
@@ -234,16 +228,34 @@ def preprocess_chunk(
 
 
 def _preprocessed(
-    series_id: str, volumes: Iterable[Volume], steps: list[dict], rank: int, dtype: str
+    series_id: str, volumes: Iterable[Volume], steps: list[dict], rank: int, dtype: str, as_read: bool
 ) -> Iterator[Part]:
-    """`preprocess_series` of a series' volume, or of one block after the other."""
+    """`preprocess_series` of a series' volume, or of one block after the other.
+
+    as_read: whether the volumes are what the reader gave, nothing done to them yet. Raises CannotPreprocess, also where
+    rounding to whole numbers would leave SHADES or fewer of a series that came with fractions.
+    """
+    fractions, shades, stored_whole = False, set(), as_read and dtype == "uint16"
     try:
         for volume in volumes:
+            fractions = fractions or (stored_whole and volume.unit != "HU" and _has_fractions(volume.values))
             part = Part(series_id, *preprocess_series(replace(volume, expendable=True), steps, rank, dtype))
             del volume
+            if fractions and not _is_mapped(part) and len(shades) <= SHADES:
+                shades.update(np.unique(part.images).tolist())
             yield part
+        if 0 < len(shades) <= SHADES:
+            raise CannotPreprocess(
+                f"its values, in unit '{part.unit}', have fractions, and as whole numbers they are {len(shades)} shades"
+                f" from {min(shades)} to {max(shades)}; add a step that maps them to [0, 1] (scale_range, percentile, "
+                "zscore)"
+            )
     except ValueError as error:
         raise CannotPreprocess(f"series {series_id}: {error}") from error
+
+
+def _has_fractions(values: np.ndarray) -> bool:
+    return any((np.rint(plane) != plane).any() for plane in values)
 
 
 def in_plane_first(steps: list[dict]) -> tuple[list[dict], list[dict], dict | None]:

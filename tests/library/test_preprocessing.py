@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 
 from scanloom import preprocessing
 from scanloom.catalogue import CHUNK_COLUMNS
-from scanloom.preprocessing import CannotPreprocess, preprocess_chunk, preprocess_series, quantise
+from scanloom.preprocessing import CannotPreprocess, preprocess_chunk, preprocess_series
 from scanloom.readers._volume import READ_BY, Volume
 
 WINDOWS = [{"name": "hu_window", "settings": {"windows": ["brain", "bone"]}}]
@@ -83,14 +84,26 @@ def test_negative_values_without_unit_do_not_fit_uint16():
 
 
 def test_fractions_are_rounded_only_where_enough_shades_are_left():
-    fractions = np.linspace(0, 0.9, 64, dtype=np.float32).reshape(1, 8, 8)
-    with pytest.raises(CannotPreprocess, match=r"have fractions and lie in \[0, 0.9\]: as whole numbers .* 1 shades"):
-        quantise(Volume(fractions, "arbitrary", (1.0, 1.0, 1.0)), "uint16")
-    images, slope, intercept = quantise(Volume(fractions * 4000, "arbitrary", (1.0, 1.0, 1.0)), "uint16")
-    assert (images.ravel() == np.rint(fractions.ravel() * 4000)).all()
-    assert (slope, intercept) == (1, 0)
-    few = quantise(Volume(np.floor(fractions * 9), "arbitrary", (1.0, 1.0, 1.0)), "uint16")[0]
-    assert few.max() == 8  # labels and counts are whole numbers already
+    fractions = np.linspace(0, 0.9, 256, dtype=np.float32).reshape(4, 8, 8)
+    rows = pd.DataFrame({"series_id": ["s"]})
+
+    def images(values, steps=()):
+        def read(_):
+            return Volume(values.copy(), "arbitrary", (1.0, 1.0, 1.0))
+
+        blocks = [replace(read(0), values=part[np.newaxis].copy(), slice_index=np.arange(1)) for part in values]
+        whole = preprocess_chunk(read, rows, list(steps), 2, "uint16")["images"]
+        parts = preprocess_chunk(read, rows, list(steps), 2, "uint16", lambda *_: iter(blocks))["images"]
+        np.testing.assert_array_equal(whole, parts)
+        return whole.ravel()
+
+    with pytest.raises(
+        CannotPreprocess, match=r"series s: .* as whole numbers they are 2 shades from 0 to 1; add a step"
+    ):
+        images(fractions)
+    np.testing.assert_array_equal(images(fractions * 4000), np.rint(fractions.ravel() * 4000))
+    assert len(np.unique(images(fractions, [{"name": "percentile", "settings": {}}]))) > 200
+    assert images(np.floor(fractions * 9)).max() == 8  # labels and counts are whole numbers already
 
 
 def test_values_that_are_not_finite_are_an_error():
