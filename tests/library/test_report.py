@@ -265,8 +265,10 @@ def test_no_saving_is_shown_without_evidence():
     saving = {"said": False, "censored": "", "saved": 80.0, "labelled_patients": 7.0, "text": "without evidence"}
     row = {"finding": "no evidence", "savings": saving}
     assert verdict._saved(row, "at 1 %").value == "–"
-    assert "without evidence" in verdict._saved(row, "at 1 %").detail
-    assert "not testable" in verdict._saved(row | {"finding": "not testable"}, "at 1 %").detail
+    for finding in ("no evidence", "not testable"):
+        detail = verdict._saved(row | {"finding": finding}, "at 1 %").detail
+        assert detail == f"{finding} at this fraction; for others see below"
+    assert verdict._saved(row | {"finding": "evidence for"}, "at 1 %").detail == "without evidence"
     row["savings"] |= {"said": True, "censored": "above"}
     assert verdict._saved(row, "at 1 %").value == "beyond the curve"
 

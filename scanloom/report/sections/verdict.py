@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from scanloom.evaluation import NOT_TESTABLE
+from scanloom.evaluation import FOR
 from scanloom.report import wording
 from scanloom.report.section import Heading, KeyNumber, KeyNumbers, Note, Section, Statement, Table
 from scanloom.report.study_tables import StudyTables
@@ -101,8 +101,8 @@ def _saved(row: dict, at: str) -> KeyNumber:
     """Labelled patients saved; only where the verdict says so."""
     saving, what = row["savings"], f"labelled patients saved, {at}"
     if not saving["said"]:
-        why = "not testable" if row["finding"] == NOT_TESTABLE else saving["text"]
-        return KeyNumber(what, "–", f"{why}; what other fractions save stands below")
+        why = saving["text"] if row["finding"] == FOR else f"{row['finding']} at this fraction; for others see below"
+        return KeyNumber(what, "–", why)
     used = f"with {wording.count(saving['labelled_patients'])} labelled patients"
     if saving["censored"] == "above":
         return KeyNumber(what, "beyond the curve", f"{used}: more than from scratch reaches with all", "good")
