@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
         return 0
     except (ValueError, OSError) as error:
-        print(f"scanloom {chosen.command}: {error}", file=sys.stderr)
+        named = isinstance(error, OSError) and error.filename is not None and error.strerror
+        said = f"{error.filename}: {error.strerror}" if named else error
+        print(f"scanloom {chosen.command}: {said}", file=sys.stderr)
         return 1
 
 

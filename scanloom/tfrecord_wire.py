@@ -241,7 +241,8 @@ def _announced(head: bytes, left: int, where: str, record: int, at: int) -> int:
         raise DamagedRecord(f"{where}: record {record} is cut off: {len(head)} of {HEADER} header bytes")
     length, check = struct.unpack("<QI", head)
     if checksum(head[:8]) != check:
-        raise DamagedRecord(f"{where}: record {record}: the checksum of its length is wrong (byte {at})")
+        doubt = "" if record else "; is it a TFRecord file, and not a compressed one?"
+        raise DamagedRecord(f"{where}: record {record}: the checksum of its length is wrong (byte {at}){doubt}")
     if HEADER + length + FOOTER > left:
         raise DamagedRecord(f"{where}: record {record} is cut off: {length} bytes announced, {left - HEADER} left")
     return length

@@ -1,4 +1,18 @@
-"""Numbers of files and bytes as commands say them."""
+"""Numbers as commands take and say them."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """A type of argument: whole numbers from `least` on."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise ArgumentTypeError(f"expected a whole number from {least} on, not {text!r}")
+        return int(text)
+
+    return read
 
 
 def files_in_words(count: int | None) -> str:

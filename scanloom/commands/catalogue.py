@@ -20,7 +20,7 @@ import yaml
 from scanloom import plugins, selection
 from scanloom.catalogue import Catalogue, build_catalogue
 from scanloom.catalogue_columns import COLUMNS, SERIES_COLUMNS
-from scanloom.commands._words import files_in_words
+from scanloom.commands._words import files_in_words, whole
 from scanloom.identity import study_salt
 from scanloom.readers._scan import START
 from scanloom.readers._stored_volume import Refused, first_bytes
@@ -54,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", help="DICOM modality to accept; what to call other formats' images")
     parser.add_argument("--columns", metavar="A,B,...", help="columns to print")
     parser.add_argument("--list-columns", action="store_true", help="explain all columns and stop")
-    parser.add_argument("--rows", type=int, default=MOST_ROWS, help=f"series to print ({MOST_ROWS}); 0: all")
+    parser.add_argument("--rows", type=whole(0), default=MOST_ROWS, help=f"series to print ({MOST_ROWS}); 0: all")
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the table to FILE.csv, .json or .parquet")
     parser.add_argument("--excluded", action="store_true", help="the excluded files and why, instead of the series")
     parser.add_argument("--private", action="store_true", help="show paths, identifiers and descriptions as they are")
     parser.add_argument("--salt-file", type=Path, help="pseudonyms of a study: its private/salt.txt (random otherwise)")
     parser.add_argument("--dataset", default="folder", help="the study's name of the dataset, for its pseudonyms")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
+    parser.add_argument("--workers", type=whole(1), default=os.cpu_count() or 1, help="processes (one per core)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,6 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.folder is None:
         raise ValueError("which folder? scanloom catalogue FOLDER")
+    if not arguments.folder.is_dir():
+        what = "is a file" if arguments.folder.exists() else "is not there"
+        raise ValueError(f"{arguments.folder} {what}; expected a folder of images")
     columns = _columns(arguments)
     export = _export(arguments)
     if arguments.where:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from scanloom import plugins
 from scanloom import tfrecord_wire as wire
+from scanloom.commands._words import whole
 from scanloom.records import Shards, open_shards, read_manifest
 from scanloom.shard_check import KINDS, file_bytes, folder_problems, record_problems
 from scanloom.steps.hu_window import WINDOWS
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("place", type=Path, metavar="FOLDER|FILE", help="results/DATASET/shards, or a TFRecord file")
     parser.add_argument("--check", action="store_true", help="compare every record with its checksum and manifest")
-    parser.add_argument("--print", type=int, default=0, metavar="N", dest="rows", help="print the first N records")
+    parser.add_argument("--print", type=whole(0), default=0, metavar="N", dest="rows", help="print the first N records")
     parser.add_argument("--export", nargs=2, metavar=("ITEM", "FILE.png"), help="write an image as a picture")
     parser.add_argument(
         "--window", nargs="+", metavar=("NAME|LEVEL", "WIDTH"), help=f"in HU, for --export: {', '.join(WINDOWS)}"

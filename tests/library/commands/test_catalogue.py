@@ -142,6 +142,23 @@ def test_mistakes_are_one_line(folder, capsys, arguments, message):
     assert err.count("\n") == 1
 
 
+def test_a_place_that_is_no_folder_and_a_file_that_is_not_there_are_named(folder, capsys, tmp_path):
+    assert (
+        run(capsys, tmp_path / "none")[2]
+        == f"scanloom catalogue: {tmp_path}/none is not there; expected a folder of images\n"
+    )
+    (tmp_path / "file").touch()
+    assert "file is a file; expected a folder of images" in run(capsys, tmp_path / "file")[2]
+    assert run(capsys, folder, "--salt-file", "/nope")[2] == "scanloom catalogue: /nope: No such file or directory\n"
+
+
+def test_numbers_that_make_no_sense_are_refused(folder, capsys):
+    for option in ("--workers=0", "--rows=-1", "--rows=many"):
+        with pytest.raises(SystemExit):
+            main(["catalogue", str(folder), option])
+        assert "expected a whole number from" in capsys.readouterr().err
+
+
 def test_nothing_is_written_into_the_folder_of_images(folder, capsys):
     code, _, err = run(capsys, folder, "--export", folder / "table.csv")
     assert code == 1
