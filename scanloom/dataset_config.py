@@ -84,9 +84,20 @@ class DatasetUse(Strict):
     exclude: list[Exclusion] | None = Field(None, description="instead of the dataset file's list ([]: nothing)")
 
 
+class _OneKeyEach(yaml.SafeLoader):
+    """YAML whose keys stand once: of two, the first would be lost without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{twice}' stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(), _OneKeyEach)
     except FileNotFoundError:
         raise ConfigError(f"{path}: file not found") from None
     except yaml.YAMLError as error:

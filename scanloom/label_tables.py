@@ -109,6 +109,10 @@ def read_label_table(path: Path, written: dict | None = None) -> pd.DataFrame:
             f"label table {path.name}: its rows have more cells than its header; give labels.format.header"
         )
     table.columns = table.columns.astype("str").str.strip()
+    if len(table.columns) == 1 and separator == "comma" and ";" in table.columns[0]:
+        raise LabelError(
+            f"label table {path.name} has one column if commas separate them; set labels.format.separator: semicolon"
+        )
     if table.columns.duplicated().any():
         raise LabelError(f"{path.name}: column '{table.columns[table.columns.duplicated()][0]}' stands there twice")
     return table.fillna("").apply(lambda column: column.astype("str").str.strip())

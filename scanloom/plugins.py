@@ -60,8 +60,11 @@ def suggestion(name: str, known: list[str]) -> str:
 
 def explain(error: ValidationError, known: list[str] = ()) -> str:
     """One line per problem of a pydantic error: where, which value, what was expected."""
-    lines = []
-    for problem in error.errors():
+    lines, problems = [], error.errors()
+    # Where text or a table would do, a wrong table is also no text: that alone is worth saying only where it was text.
+    tables = {problem["loc"][:-2] for problem in problems if len(problem["loc"]) > 2}
+    problems = [p for p in problems if not (p["loc"][-1:] == ("str",) and p["loc"][:-1] in tables)]
+    for problem in problems:
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             leaf = str(problem["loc"][-1])

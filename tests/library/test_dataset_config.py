@@ -52,6 +52,12 @@ def test_a_wrong_override_is_an_error_that_names_the_key(root):
         loaded(root, "ham10000", source={"paht": "/elsewhere"})
 
 
+def test_a_key_that_stands_twice_is_an_error(tmp_path):
+    (tmp_path / "mine.yaml").write_text("name: mine\ntitle: one\nsource: {phantom: {}}\ntitle: two\n")
+    with pytest.raises(ConfigError, match=r"mine.yaml: not valid YAML: .*key 'title' stands there twice"):
+        dataset_config.load_dataset("mine", tmp_path)
+
+
 def test_missing_dataset_file_names_the_known_ones(root):
     with pytest.raises(ConfigError, match=r"no dataset 'phantm'.*Did you mean 'phantom'"):
         dataset_config.load_dataset("phantm", root / "datasets")

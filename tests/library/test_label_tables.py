@@ -61,6 +61,12 @@ def test_a_table_of_another_form_is_an_error_and_not_cut(tmp_path):
         label_tables.read_labels(tmp_path, spec(table="t.csv"))
 
 
+def test_semicolons_are_hinted_at(tmp_path):
+    (tmp_path / "t.csv").write_text("id;dx\na;mel\n")
+    with pytest.raises(LabelError, match=r"t.csv has one column .* set labels.format.separator: semicolon"):
+        label_tables.read_labels(tmp_path, spec(table="t.csv"))
+
+
 def test_lists_of_files_give_the_official_split(tmp_path):
     (tmp_path / "t.csv").write_text("Image Index,x\n1.png,0\n2.png,0\n3.png,0\n")
     (tmp_path / "train.txt").write_text("1.png\r\n2.png\r\n")

@@ -22,6 +22,14 @@ def test_unknown_name_is_an_error_with_a_suggestion():
         plugins.load("steps", "hu_windw")
 
 
+def test_a_wrong_table_is_not_said_to_be_no_text():
+    """A window is a name or {level, width}: what is wrong with the latter is what was meant."""
+    with pytest.raises(
+        plugins.BadSettings, match=r"^steps/hu_window: windows.0.Window.width = 0: window width must be > 0"
+    ):
+        plugins.settings("steps", "hu_window", {"windows": [{"level": 40, "width": 0}]})
+
+
 def test_shared_files_are_no_plugins():
     assert not [name for kind in KINDS for name in plugins.names(kind) if name.startswith("_")]
 
