@@ -1,5 +1,6 @@
 """The dataset files, `datasets/<name>.yaml`, as typed models, and what a study changes of one."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,12 +88,13 @@ class DatasetUse(Strict):
 class _OneKeyEach(yaml.SafeLoader):
     """YAML whose keys stand once: of two, the first would be lost without a word."""
 
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        twice = next((key for key, count in keys.items() if count > 1), None)
         if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{twice}' stands there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+            raise yaml.composer.ComposerError(None, None, f"key '{twice}' stands there twice", node.start_mark)
+        return node
 
 
 def _read_yaml(path: Path) -> dict:

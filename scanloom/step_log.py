@@ -28,12 +28,12 @@ def log_to(path: str | Path) -> None:
 
 def _write_error(beside: Path, kind, error, trace) -> None:
     whole = "".join(traceback.format_exception(kind, error, trace))
-    if not _is_expected(error, trace):
-        sys.stderr.write(f"{whole}\n")
-    print(f"{kind.__name__}: {error}", file=sys.stderr)
     if _is_expected(error, trace):
         with suppress(OSError):  # the disk may be full
             beside.write_text(whole)
+    else:
+        sys.stderr.write(f"{whole}\n")
+    print(f"{kind.__name__}: {error}", file=sys.stderr)
 
 
 def _is_expected(error, trace) -> bool:

@@ -58,6 +58,15 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path):
         dataset_config.load_dataset("mine", tmp_path)
 
 
+def test_keys_that_are_merged_in_may_be_replaced(tmp_path, root):
+    text = (root / "datasets" / "phantom.yaml").read_text()
+    assert "expected: {series: 300, patients: 240, images: 3000}" in text
+    text = text.replace("expected: {series: 300,", "expected: {<<: {series: 1, files: 7}, series: 300,")
+    (tmp_path / "phantom.yaml").write_text(text)
+    loaded = dataset_config.load_dataset("phantom", tmp_path)
+    assert loaded.expected == {"files": 7, "series": 300, "patients": 240, "images": 3000}
+
+
 def test_missing_dataset_file_names_the_known_ones(root):
     with pytest.raises(ConfigError, match=r"no dataset 'phantm'.*Did you mean 'phantom'"):
         dataset_config.load_dataset("phantm", root / "datasets")
