@@ -1,4 +1,5 @@
-# make report | test (test-workflow, test-library, test-contracts) | test-slow | lint | bench | evidence | rescan | lock
+# make report | rescan | test (test-workflow, test-library, test-contracts) | test-slow | test-properties | lint | bench |
+# evidence | schemas | lock | clean
 # One environment for everything, from the hash-pinned lock; no conda and no GPU needed.
 
 UV := .boot/bin/uv
@@ -7,7 +8,7 @@ CORES ?= $(shell nproc)
 STUDY ?= config.yaml
 EVIDENCE ?= .evidence
 
-.PHONY: report rescan test test-workflow test-library test-contracts test-slow lint bench evidence lock schemas clean
+.PHONY: report rescan test test-workflow test-library test-contracts test-slow test-properties lint bench evidence lock schemas clean
 
 report: .venv/ready
 	.venv/bin/snakemake --configfile $(STUDY) --cores $(CORES) -- results/report.html
@@ -30,6 +31,10 @@ test-workflow: .venv/ready
 
 test-slow: .venv/ready .venv-jax/ready
 	$(PYTHON) -m pytest -m slow
+
+# Other examples than `make test` tries, and more of them.
+test-properties: .venv/ready
+	$(PYTHON) -m pytest tests -m "hypothesis and not slow" --hypothesis-profile searching
 
 lint: .venv/ready
 	.venv/bin/ruff check .

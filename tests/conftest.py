@@ -10,9 +10,11 @@ import scanloom  # noqa: F401  (before any test imports Keras: it says how Tenso
 
 ROOT = Path(__file__).parents[1]
 
-# No test is a timed one: an example may take as long as a busy machine lets it.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# No test is a timed one: an example may take as long as a busy machine lets it. The same examples every time, so that a
+# change is judged by what it changed; `make test-properties` looks for new ones.
+hypothesis.settings.register_profile("searching", deadline=None, max_examples=1000)
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -145,7 +145,8 @@ def _vr_of_pixels(header: pydicom.FileDataset, file: BinaryIO) -> bytes | None:
     file.seek(place)
     if head[:4] in PIXELS:
         return head[4:6]
-    read = [header.get_item(tag) for tag in header.keys() if tag >> 16 == 0x7FE0]  # noqa: SIM118 (tags only)
+    # As it was read: asked for an element without a value, pydicom makes one of it with the dictionary's VR.
+    read = [element for tag, element in header._dict.items() if tag >> 16 == 0x7FE0]
     return (read[-1].VR or "").encode() if read else None
 
 

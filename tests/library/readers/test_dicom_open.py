@@ -86,6 +86,13 @@ def test_a_header_encoded_otherwise_than_its_transfer_syntax_says(tmp_path):
     assert found == {k: v for k, v in undamaged(tmp_path).items() if k != "transfer_syntax"}
 
 
+@pytest.mark.parametrize("blank", [*BLANKS, "ZZ"])
+@pytest.mark.parametrize("keyword", sorted(WHOLE))
+def test_one_lost_value_representation_comes_from_the_dictionary(tmp_path, blank, keyword):
+    data = with_vr(lambda name, vr: blank if name == keyword else vr)
+    assert row_of(tmp_path, data) == undamaged(tmp_path)
+
+
 @given(lost=st.sets(st.sampled_from(sorted(WHOLE))), blank=st.sampled_from(BLANKS))
 def test_any_set_of_lost_value_representations_can_be_repaired(tmp_path_factory, lost, blank):
     folder = tmp_path_factory.mktemp("lost")
