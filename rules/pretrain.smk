@@ -61,7 +61,9 @@ rule pretrain_encoder:
             methods=["{method}"],
             encoders=planning.encoder_names(study),
             views=used_views,
-            optimizers=lambda w: planning.budget(study, w.method)["optimizer"],
+            optimizers=lambda w: planning.optimizer_names(
+                planning.budget(study, w.method), study.pretraining.methods[w.method]
+            ),
             schedules=lambda w: planning.budget(study, w.method)["schedule"],
         ),
     script:

@@ -188,11 +188,12 @@ def precision(name: str):
 
 
 def _optimizer(player, budget: Budget):
-    plugin = plugins.load("optimizers", budget.optimizer.name)
+    chosen = getattr(player, "own_optimizer", budget.optimizer)
+    plugin = plugins.load("optimizers", chosen.name)
     return optimizer_of(
         player,
         plugin,
-        plugin.Settings(**budget.optimizer.settings),
+        plugin.Settings(**chosen.settings),
         budget.weight_decay,
         clip_norm=budget.clip_norm,
         clip_value=budget.clip_value,

@@ -116,6 +116,12 @@ def budget(study: Study, method: str) -> dict:
     return study.pretraining.budget_of(method).model_dump(mode="json")
 
 
+def optimizer_names(budget: dict, method_settings: dict) -> list[str]:
+    """Optimizers whose code a training runs: its budget's, and one that a network of the method has for itself."""
+    chosen = [budget.get("optimizer"), method_settings.get("generator_optimizer")]
+    return list(dict.fromkeys(plugin["name"] for plugin in chosen if plugin))
+
+
 def encoder_names(study: Study) -> list[str]:
     """Encoders whose code the study runs: its own, and those that it or a method of it is made of."""
     settings = [study.encoder.settings, *study.pretraining.methods.values()]

@@ -145,12 +145,13 @@ def _weights(job: dict) -> list[str]:
 def plugins_of(job: dict) -> dict[str, list[str]]:
     """Plug-ins whose code a trial or a cell runs, by kind."""
     inner = job["method_settings"].get("encoder")
-    chosen = {kind: job["budget"].get(kind) for kind in ("optimizer", "schedule")}
+    schedule = job["budget"].get("schedule")
     return {
         "methods": [job["method"]],
         "encoders": [job["encoder"]["name"], *([inner] if inner else [])],
         "views": [view["name"] for branch in branches_of(job["views"]) for view in branch],
-        **{f"{kind}s": [plugin["name"]] if plugin else [] for kind, plugin in chosen.items()},
+        "optimizers": planning.optimizer_names(job["budget"], job["method_settings"]),
+        "schedules": [schedule["name"]] if schedule else [],
     }
 
 

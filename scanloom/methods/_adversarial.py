@@ -9,9 +9,9 @@ generated images whose grey values are cut to it, judged by another head on the 
     L_E = mean over codes of (z - E(G(z)))^2        L_R = mean over pixels of (x - G(E(x)))^2
 
 L_R is a mean, as every loss here: a sum over pixels, as some write it, is this with their number times the weight. Both
-players learn with the study's optimizer, the generator at its own share of the rate. z = sigma * noise; E estimates the
-noise, so L_E weighs an error in noise with sigma^2. Discriminator, its heads and the regressor are one player's, the
-generator is the other's; both lower L_E and L_R, each by its own weights.
+players learn with the study's optimizer, unless the generator has one of its own; it has a share of the rate. z = sigma
+* noise; E estimates the noise, so L_E weighs an error in noise with sigma^2. Discriminator, its heads and the regressor
+are one player's, the generator is the other's; both lower L_E and L_R, each by its own weights.
 """
 
 from typing import Annotated, Literal
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scanloom.lazy import keras
 from scanloom.methods._generator import Kind
 from scanloom.methods._prior import pca_exponent, prior_sigmas
+from scanloom.plugin_fields import plugin_of
 from scanloom.showing import Showing
 
 
@@ -55,6 +56,9 @@ class AdversarialSettings(BaseModel):
     )
     window_weight: float = Field(1.0, ge=0, description="weight of the second game")
     generator_rate: float = Field(1.0, gt=0, description="the generator's share of the study's learning rate")
+    generator_optimizer: plugin_of("optimizers") | None = Field(
+        None, description="a file of scanloom/optimizers, with its own momenta; null: the study's"
+    )
     use_views: bool = Field(False, description="learn the study's views of the images; false: the images as they are")
 
     @model_validator(mode="after")

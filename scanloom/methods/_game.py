@@ -175,8 +175,12 @@ class Game:
 
 def alternating(encoder, settings: AdversarialSettings, players: list, turns: tuple[int, int]) -> Alternating:
     """The players as one model, discriminator first, with the method's momenta for Adam."""
-    for player in players:
-        player.adam_betas = (settings.beta_1, settings.beta_2)
+    judge, maker = players
+    judge.adam_betas = momenta = (settings.beta_1, settings.beta_2)
+    if settings.generator_optimizer is None:
+        maker.adam_betas = momenta
+    else:
+        maker.own_optimizer = settings.generator_optimizer
     return Alternating(encoder, players, turns, (1.0, settings.generator_rate))
 
 

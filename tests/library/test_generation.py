@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pandas as pd
+import pytest
 import tiny_corpus as tiny
 from board_reading import board_entries
 from PIL import Image
 
-from scanloom import generation
+from scanloom import generation, plugins
 from scanloom.generation import (
     SampleSheets,
     generated,
@@ -21,6 +22,7 @@ from scanloom.generation import (
     side_by_side,
     write_for_report,
 )
+from scanloom.method_training import bare_training
 from scanloom.methods import gan
 from scanloom.png import png_of
 from scanloom.showing import Showing
@@ -216,6 +218,29 @@ def test_the_players_optimizers_have_the_methods_momenta():
     plain = optimizer_of(SimpleNamespace(trainable_variables=[]), adamw, adamw.Settings(), 0.0)
     assert (plain.beta_1, plain.beta_2) == (0.9, 0.999)
     assert (gan.Settings().beta_1, gan.Settings().beta_2) == (0.5, 0.999)
+
+
+def test_a_generator_may_have_an_optimizer_of_its_own_at_its_share_of_the_rate(tmp_path):
+    own = {"generator_optimizer": {"adam": {"beta_1": 0.3}}, "generator_rate": 0.5, "latent": 3, "network_width": 1}
+    training, _ = bare_training(
+        tiny.TinyCorpus(),
+        method="wgan_gp",
+        method_settings=own,
+        encoder="small_cnn",
+        encoder_settings={"width": 4, "stages": [1]},
+        views=tiny.VIEWS,
+        budget=tiny.Budget(updates=4, batch=8, optimizer={"sgd": {"momentum": 0.9}}),
+        seed=5,
+    )
+    critic, generator = (player.optimizer for player in training.players)
+    assert isinstance(critic, keras.optimizers.SGD)
+    assert critic.momentum == 0.9
+    assert isinstance(generator, keras.optimizers.Adam)
+    assert (generator.beta_1, generator.beta_2) == (0.3, 0.999)
+    training.optimizer.learning_rate = 1e-2
+    assert np.allclose([float(critic.learning_rate), float(generator.learning_rate)], [1e-2, 5e-3])
+    with pytest.raises(ValueError, match="Did you mean 'adam'"):
+        plugins.settings("methods", "wgan_gp", {"generator_optimizer": "adm"})
 
 
 GIVEN = {

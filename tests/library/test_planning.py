@@ -56,3 +56,10 @@ def test_label_tables_in_a_folder_of_the_users_are_watched(tmp_path, root):
     assert planning.label_files_here(dataset) == [str(tmp_path / dataset["labels"]["table"].replace("*", "x"))]
     other = dataset_config.load_dataset("pneumoniamnist", root / "datasets").model_dump(mode="json")
     assert planning.label_files_here(other) == []
+
+
+def test_the_code_of_a_generators_optimizer_is_the_pretrainings_too():
+    budget, sgd = {"optimizer": {"name": "adamw", "settings": {}}}, {"name": "sgd", "settings": {}}
+    assert planning.optimizer_names(budget, {}) == ["adamw"]
+    assert planning.optimizer_names(budget, {"generator_optimizer": None}) == ["adamw"]
+    assert planning.optimizer_names(budget, {"generator_optimizer": sgd}) == ["adamw", "sgd"]
