@@ -1,7 +1,9 @@
 """One update of a Keras model on one batch, whole or in parts, and how long such updates take."""
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -9,18 +11,34 @@ from scanloom.branches import UPDATE_SHARE
 from scanloom.budget import DoesNotFit
 from scanloom.optimizers import copied
 
+_NO_KERNEL = re.compile(r"No OpKernel was registered to support Op '(\w+)'")  # TensorFlow's words
+
 
 def update(model, batch: dict[str, np.ndarray], micro_batches: int = 1) -> dict[str, float]:
     """What the model reports of one update on a batch, in parts if so wished: then the parts' means.
 
-    Raises DoesNotFit for what methods and views refuse only when they see images.
+    Raises DoesNotFit for what methods and views refuse only when they see images, and for what this processor cannot.
     """
     parts = _parts(batch, micro_batches) if micro_batches > 1 else [batch]
-    try:
+    with _refusals():
         made = [model.train_on_batch(part, return_dict=True) for part in parts]
+    return means([{name: float(value) for name, value in logs.items()} for logs in made])
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """DoesNotFit in place of errors that say that these settings cannot be computed."""
+    try:
+        yield
     except ValueError as error:
         raise DoesNotFit(str(error)) from error
-    return means([{name: float(value) for name, value in logs.items()} for logs in made])
+    except Exception as error:  # of a type that importing TensorFlow would give
+        missing = _NO_KERNEL.search(str(error))
+        if missing is None:
+            raise
+        raise DoesNotFit(
+            f"TensorFlow has no {missing[1]} for this processor in this precision; use precision: bfloat16 or float32"
+        ) from error
 
 
 def _parts(batch: dict[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
@@ -41,7 +59,8 @@ def means(logs: list[dict[str, float]]) -> dict[str, float]:
 def build_variables(model, batch_at: Callable) -> None:
     """Create all variables, so that a checkpoint has where to go before the first update."""
     if not model.built:
-        model({name: values[:2] for name, values in batch_at(0).items()}, training=False)
+        with _refusals():
+            model({name: values[:2] for name, values in batch_at(0).items()}, training=False)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
 
