@@ -7,11 +7,22 @@ from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
-from scanloom import code_dependencies, config as study_config, dataset_config, planning, plugins, preflight, studies
+from scanloom import (
+    code_dependencies,
+    config as study_config,
+    dataset_config,
+    planning,
+    plugins,
+    preflight,
+    strict_yaml,
+    studies,
+)
 
 code_dependencies.make_importable(ROOT)
 
 try:
+    for file in workflow.configfiles:
+        strict_yaml.read_yaml(Path(file))  # Snakemake has read them, but of a key that stands twice only the last
     study = study_config.study_from(config, where=" ".join(map(str, workflow.configfiles)) or "config")
     dataset_files = {
         name: dataset_config.load_dataset(name, ROOT / "datasets", use, study.rank)

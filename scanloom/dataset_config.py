@@ -1,16 +1,15 @@
 """The dataset files, `datasets/<name>.yaml`, as typed models, and what a study changes of one."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from scanloom import plugins, selection
 from scanloom.label_config import Labels, Masks
 from scanloom.plugin_fields import Plugin, one_plugin, plugin_of
 from scanloom.strict_models import ConfigError, Name, Strict, all_keys
+from scanloom.strict_yaml import read_yaml
 
 
 def _checked_condition(value: Any) -> str:
@@ -85,30 +84,6 @@ class DatasetUse(Strict):
     exclude: list[Exclusion] | None = Field(None, description="instead of the dataset file's list ([]: nothing)")
 
 
-class _OneKeyEach(yaml.SafeLoader):
-    """YAML whose keys stand once: of two, the first would be lost without a word."""
-
-    def compose_mapping_node(self, anchor):
-        node = super().compose_mapping_node(anchor)
-        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        twice = next((key for key, count in keys.items() if count > 1), None)
-        if twice is not None:
-            raise yaml.composer.ComposerError(None, None, f"key '{twice}' stands there twice", node.start_mark)
-        return node
-
-
-def _read_yaml(path: Path) -> dict:
-    try:
-        values = yaml.load(path.read_text(), _OneKeyEach)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: file not found") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected keys and values, found {type(values).__name__}")
-    return values
-
-
 def _overridden(part: str, plugin: Any, overrides: dict) -> dict:
     """The plug-in with other settings, or the other plug-in that the overrides name."""
     plugin = one_plugin(plugin)
@@ -134,7 +109,7 @@ def load_dataset(name: str, folder: Path, use: DatasetUse | None = None, rank: i
         raise ConfigError(
             f"no dataset '{name}': {path} not found. Known: {', '.join(known)}.{plugins.suggestion(name, known)}"
         )
-    values = _read_yaml(path)
+    values = read_yaml(path)
     try:
         if use is not None:
             values |= {part: _overridden(part, values.get(part), getattr(use, part)) for part in ("source", "reader")}

@@ -151,17 +151,19 @@ def test_provenance_archive(finished_workflow):
             assert not [secret for secret in secrets if secret in content], name
 
 
-@pytest.mark.parametrize("change", ["key", "method"])
+@pytest.mark.parametrize("change", ["key", "method", "twice"])
 def test_mistake_in_the_study_stops_before_the_first_job(finished_workflow, change):
-    study = dict(finished_workflow.study)
+    study, more = dict(finished_workflow.study), ""
     if change == "key":
         study["fractoins"] = study.pop("fractions")
         expected = "unknown key 'fractoins'. Did you mean 'fractions'?"
+    elif change == "twice":
+        more, expected = "seed: 11\n", "key 'seed' stands there twice"
     else:
         methods = {"from_scratch": {}, "barlow_twinz": {}}
         study["pretraining"] = study["pretraining"] | {"methods": methods}
         expected = "Did you mean 'barlow_twins'?"
-    (finished_workflow.folder / "study.yaml").write_text(yaml.safe_dump(study))
+    (finished_workflow.folder / "study.yaml").write_text(yaml.safe_dump(study) + more)
     try:
         done = finished_workflow.snakemake("results/report.html", check=False)
     finally:
