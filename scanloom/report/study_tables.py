@@ -147,16 +147,30 @@ class StudyTables:
         return self.frame(f"{task}/evaluation/{part}.parquet")
 
     def benchmarks(self) -> pd.DataFrame:
-        """One row per job: rule, job, s, max_rss (MB), mean_load (%), cpu_time (s); NaN where not measured."""
+        """One row per job: rule, job, s, max_rss (MB), mean_load (%), cpu_time (s); NaN where not measured.
+
+        A job is named after what it is for ("bleed-vicreg-0.1"): those of other studies in the folder are left out.
+        """
         rows = []
         for path in self._benchmarks:
-            below = path.parts[path.parts.index("benchmarks") + 1 :] if "benchmarks" in path.parts else path.parts[-2:]
+            if not self._is_ours(path.stem.split("-")):
+                continue
             frame = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-            frame.insert(0, "job", Path(*below[1:]).with_suffix("").as_posix() if len(below) > 1 else "")
-            frame.insert(0, "rule", below[0].removesuffix(".tsv"))
+            frame.insert(0, "job", path.stem)
+            frame.insert(0, "rule", path.parent.name)
             rows.append(frame)
         columns = ["rule", "job", "s", "max_rss", "mean_load", "cpu_time"]
         return pd.concat(rows, ignore_index=True).reindex(columns=columns) if rows else pd.DataFrame(columns=columns)
+
+    def _is_ours(self, job: list[str]) -> bool:
+        """Whether everything that the job's name names belongs to the study; trials have a name of their own."""
+        config = self.config
+        if job[0] in config["studies"]:
+            return True
+        known = {*self.datasets, *self.corpora, *self.tasks, *config["pretraining"]["methods"], "study", "report"}
+        known |= {f"{fraction:g}" for fraction in config["fractions"]}
+        known |= {f"{chunk:03d}" for chunk in range(config["chunks"])}
+        return known.issuperset(job)
 
     # Where it comes from
 

@@ -59,6 +59,7 @@ def config() -> dict:
         },
         "corpora": {"heads": {"datasets": ["phantom"]}},
         "tasks": {"bleed": {"dataset": "phantom", "label": "bleed", "corpus": "heads", "level": "image"}},
+        "chunks": 2,
         "fractions": FRACTIONS,
         "seeds": [0, 1, 2],
         "pretraining": {"methods": {name: {} for name in METHODS}, "updates": 1000},
@@ -437,7 +438,7 @@ def _benchmarks(root: Path, rng) -> list[Path]:
         "evaluate_task": 14,
     }
     for rule, mean in seconds.items():
-        for job in ["phantom/000", "phantom/001"] if rule == "preprocess_chunk" else ["phantom"]:
+        for job in ["phantom-000", "phantom-001"] if rule == "preprocess_chunk" else ["phantom"]:
             path = root / "logs" / "benchmarks" / rule / f"{job}.tsv"
             path.parent.mkdir(parents=True, exist_ok=True)
             s = mean * rng.uniform(0.9, 1.1)

@@ -338,8 +338,28 @@ def test_benchmarks_are_summed_per_rule(study):
     tables, _, _, _ = study
     jobs = tables.benchmarks()
     assert jobs.rule.value_counts()["preprocess_chunk"] == 2
-    assert jobs[jobs.rule == "preprocess_chunk"].job.tolist() == ["phantom/000", "phantom/001"]
+    assert jobs[jobs.rule == "preprocess_chunk"].job.tolist() == ["phantom-000", "phantom-001"]
     assert jobs.loc[jobs.rule == "preprocess_chunk", "max_rss"].isna().all()
+
+
+def test_jobs_of_other_studies_in_the_folder_are_not_counted(study, tmp_path):
+    tables, _, _, _ = study
+    task, method = next(iter(tables.tasks)), next(iter(tables.config["pretraining"]["methods"]))
+    search = next(iter(tables.config["studies"]))
+    ours = [f"{task}-{method}-{tables.config['fractions'][0]:g}", f"{search}-0a1b2c", "phantom-000", "study"]
+    others = [
+        f"{task}-{method}-0.123",
+        f"{task}-othermethod",
+        "othertask",
+        f"{ours[2][:-3]}{tables.config['chunks']:03d}",
+    ]
+    files = [tmp_path / "any_rule" / f"{job}.tsv" for job in ours + others]
+    files[0].parent.mkdir()
+    for file in files:
+        file.write_text("s\tmax_rss\n1.0\t2.0\n")
+    found = StudyTables({}, tables.config, tables.datasets, files).benchmarks()
+    assert sorted(found.job) == sorted(ours)
+    assert set(found.rule) == {"any_rule"}
 
 
 def test_a_ragged_table_is_an_error():
