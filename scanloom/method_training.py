@@ -215,4 +215,8 @@ def _usable_rows(table: pd.DataFrame, label: str | None) -> tuple[np.ndarray, np
     rows = np.flatnonzero(table[label].notna().to_numpy())
     if not len(rows):
         raise ValueError(f"no image of the corpus has a value of label '{label}'")
-    return rows, table[label].to_numpy()[rows].astype(np.int32)
+    values = table[label].to_numpy()[rows]
+    wrong = values[(values < 0) | (values != np.floor(values))]
+    if len(wrong):
+        raise ValueError(f"label '{label}' has the value {wrong[0]:g}; class indices are whole numbers from 0 on")
+    return rows, values.astype(np.int32)

@@ -138,7 +138,9 @@ def _network_problems(study: Study) -> list[str]:
             problems += _draw_problem(where, plugin, settings, study.rank)
         if hasattr(plugin, "problem_with_views"):
             branches = branches_of(study.model_dump()["views"])[: plugin.BRANCHES]
-            found = filter(None, (plugin.problem_with_views(settings, pairs(branch)) for branch in branches))
+            found = filter(
+                None, (plugin.problem_with_views(settings, pairs(branch), study.rank) for branch in branches)
+            )
             problems += [f"{where}: {problem}" for problem in dict.fromkeys(found)]
     return problems + _rank_problem(
         f"encoder.{study.encoder.name}", plugins.load("encoders", study.encoder.name), study.rank

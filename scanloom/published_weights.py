@@ -31,12 +31,12 @@ SHOWN = 4
 def load_published(encoder, path: Path, scale: str | None = None) -> str:
     """Fill all variables of `encoder` from a `.keras`, `.h5` or `.npz` file; what was done, in words.
 
-    scale: a key of SCALES, what the weights expect of images; None: "unit" where the file has this encoder's own names,
-    else "imagenet". It is put into the first layer, so that the encoder takes images in [0, 1] as ever (zero padding
-    then means black, where in the published network it means the mean colour); an encoder that scales images itself
-    keeps that. A first kernel for another number of channels becomes its sum over channels, shared evenly: equal
-    channels (a grey image) give what they gave before. Raises ValueError when a variable finds no array,
-    FileNotFoundError.
+    scale: a key of SCALES, what the weights expect of images; None: "unit" where the file has this encoder's own
+    names, else what the network of such names was published with. It is put into the first layer, so that the
+    encoder takes images in [0, 1] as ever (zero padding then means black, where in the published network it means
+    the mean colour); an encoder that scales images itself keeps that. A first kernel for another number of channels
+    becomes its sum over channels, shared evenly: equal channels (a grey image) give what they gave before. Raises
+    ValueError when a variable finds no array, FileNotFoundError.
     """
     arrays = read_arrays(path)
     wanted = _wanted(encoder)
@@ -49,7 +49,7 @@ def load_published(encoder, path: Path, scale: str | None = None) -> str:
             f"{_shown({n: wanted[n] for n in missed})}; the file has {_shown(arrays)}. "
             "Check the encoder's settings (depth, stem, width) against the network of the file"
         )
-    scale = scale or ("unit" if how == "own" else "imagenet")
+    scale = scale or ("unit" if how == "own" else usual_scale(arrays))
     if any(layer.name == OWN_SCALE for layer in encoder.layers):
         scale = "unit"
     _scale_input(found, first, scale, wanted)
@@ -57,6 +57,18 @@ def load_published(encoder, path: Path, scale: str | None = None) -> str:
     for name, variable in wanted.items():
         variable.assign(np.reshape(found[name], variable.shape).astype(np.float32))
     return f"{len(wanted)} variables from {Path(path).name} ({how} names), images scaled as {scale}"
+
+
+def usual_scale(arrays: dict) -> str:
+    """What images the weights were published with, by the names of their layers: a key of SCALES.
+
+    In keras.applications ResNet and VGG are for "caffe" images, ResNetV2 for "symmetric" ones (`preprocess_input`
+    there); what remains, as PyTorch's networks, mostly for "imagenet".
+    """
+    layers = {name.partition("/")[0] for name in arrays}
+    if "conv2_block1_0_conv" in layers:
+        return "symmetric" if "post_bn" in layers else "caffe"
+    return "caffe" if "block1_conv1" in layers else "imagenet"
 
 
 def with_channels(kernel: np.ndarray, channels: int) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from scanloom import plugins
 from scanloom.lazy import keras
 from scanloom.stateless_random import uniform
-from scanloom.views._resample import grid, sample
+from scanloom.views._resample import brought_inside, grid, sample, share_inside
 
 
 class Pipeline:
@@ -106,10 +106,16 @@ class _Waiting:
         """The images with everything that waited."""
         images = apply_matrices(images, self.matrices)
         if self._moves:
-            places = grid(self.spatial)
-            for view, draws, settings in reversed(self._moves):
+            places, seen = grid(self.spatial), None
+            for number, (view, draws, settings) in reversed([*enumerate(self._moves)]):
                 places = view.coordinates(places, draws, self.spatial, settings)
+                if number and settings.outside == "black":
+                    # Black beyond what the views before made: they might have something to show there.
+                    share, places = share_inside(places, self.spatial), brought_inside(places, self.spatial, "edge")
+                    seen = share if seen is None else seen * share
             images = sample(images, places)
+            if seen is not None:
+                images = images * keras.ops.reshape(seen, (-1, *self.spatial, 1))
         self.matrices, self._moves, self._closed = None, [], False
         return images
 

@@ -99,9 +99,11 @@ def _block(x, settings: Settings, width: int, rank: int, name: str, output_name:
     y = activation(dense(y, EXPANSION * width, f"{name}_dense1"), f"{name}_gelu", "gelu")
     y = dense(y, width, f"{name}_dense2")
     # A product per channel, written with a layer that every Keras has.
+    # Axes are named one by one: with "..." Keras takes their sizes in reverse order.
+    axes = "xyz"[:rank]
     y = keras.layers.EinsumDense(
-        "...c,c->...c",
-        output_shape=(width,),
+        f"b{axes}c,c->b{axes}c",
+        output_shape=tuple(y.shape[1:]),
         kernel_initializer=keras.initializers.Constant(settings.layer_scale),
         name=f"{name}_scale",
     )(y)

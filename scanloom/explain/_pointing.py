@@ -5,11 +5,13 @@ compared with chance, the share of the image that a random point would have to b
 """
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, label
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+FLAT = 1e-6
+"""Share of a map's range within which its values are the maximum: rounding of the upsampling."""
 
 
 def near(masks: np.ndarray, tolerance_px: float) -> np.ndarray:
@@ -20,10 +22,23 @@ def near(masks: np.ndarray, tolerance_px: float) -> np.ndarray:
 
 
 def hits(maps: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Whether each map's maximum lies in its target, bool `[n]`. A map that is constant points nowhere: a miss."""
-    flat, inside = maps.reshape(len(maps), -1), targets.reshape(len(maps), -1)
-    points = inside[np.arange(len(maps)), flat.argmax(axis=1)]
-    return points & (flat.max(axis=1) > flat.min(axis=1))
+    """Whether each map's maximum lies in its target, bool `[n]`. A map that is constant points nowhere: a miss.
+
+    Upsampled maps are flat around their maximum (at the border of the image beyond the outermost cell's centre, else
+    between two pixels): what counts is the middle of that region, or the first of them would be favoured or harmed by
+    where it lies. Where the middle is between pixels, half of those next to it must lie in the target.
+    """
+    return np.array([_hit(map_, target) for map_, target in zip(maps, targets, strict=True)], bool)
+
+
+def _hit(map_: np.ndarray, target: np.ndarray) -> bool:
+    top, bottom = map_.max(), map_.min()
+    if top <= bottom:
+        return False
+    regions, _ = label(map_ >= top - FLAT * (top - bottom), np.ones((3,) * map_.ndim))
+    middle = np.argwhere(regions == regions.flat[map_.argmax()]).mean(axis=0)
+    next_to_it = np.ix_(*(np.unique([np.floor(place), np.ceil(place)]).astype(int) for place in middle))
+    return bool(target[next_to_it].mean() >= 0.5)
 
 
 def summary(is_hit: np.ndarray, targets: np.ndarray, patients: np.ndarray, seed: int) -> dict:

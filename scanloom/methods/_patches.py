@@ -67,14 +67,13 @@ def cell_grid(settings: CellSettings, per_side: int, image_shape: tuple[int, ...
     starts, patch, room = [], [], []
     for size in image_shape[:-1]:
         cell = size // per_side
-        gap = round(settings.gap * cell)
-        jitter = round(settings.jitter * cell)
+        gap, jitter = _share(settings.gap, cell), _share(settings.jitter, cell)
         edge = settings.patch_px or cell - gap - jitter
         if edge < SMALLEST_PX or edge + gap > cell:
             raise ValueError(
                 f"images of shape {tuple(image_shape)} have {per_side} cells of {cell} px along an axis of {size} px; "
                 f"with a gap of {gap} px and "
-                + (f"patch_px {edge}" if settings.patch_px else f"a jitter of {jitter} px, patches of {edge} px")
+                + (f"patch_px {edge}" if settings.patch_px else f"a jitter of {jitter} px")
                 + f" there is no patch of at least {SMALLEST_PX} px inside a cell. "
                 "Use larger images, fewer cells, or less gap, jitter or patch_px"
             )
@@ -95,7 +94,7 @@ def overlapping_grid(settings: PatchSettings, per_side: int, overlap: float, ima
         stride = int(size / (per_side - 1 + 1 / (1 - overlap)))
         # Rounded down, and after the stride, so that no two windows share more than was asked for.
         window = int(stride / (1 - overlap))
-        edge = settings.patch_px or window - round(settings.jitter * window)
+        edge = settings.patch_px or window - _share(settings.jitter, window)
         if edge < SMALLEST_PX or edge > window or stride < 1:
             raise ValueError(
                 f"images of shape {tuple(image_shape)}: {per_side} windows along {size} px that share {overlap:g} of "
@@ -106,6 +105,11 @@ def overlapping_grid(settings: PatchSettings, per_side: int, overlap: float, ima
         patch.append(edge)
         room.append(window - edge)
     return Grid(_raster(starts), tuple(patch), tuple(room))
+
+
+def _share(share: float, length_px: int) -> int:
+    """Pixels; at least one where there is a share at all, for a guard that small images lose guards nothing."""
+    return max(1, round(share * length_px)) if share else 0
 
 
 def patch_shape(grid: Grid, image_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -28,7 +28,8 @@ class Settings(BaseModel):
         None,
         description="how images were scaled for these weights: unit: [0, 1]; imagenet: mean 0 and deviation 1 per "
         "channel; symmetric: [-1, 1]; caffe: blue, green, red minus their mean (keras.applications' ResNet and VGG). "
-        "null: unit for files of this library, else imagenet; without meaning for the encoder keras_application",
+        "null: by the names in the file, unit for this library's, caffe and symmetric for keras.applications' ResNet "
+        "and ResNetV2, else imagenet; without meaning for the encoder keras_application",
     )
 
 

@@ -81,7 +81,10 @@ def permutation_set(pieces: int, count: int) -> np.ndarray:
     than 9 pieces 20,000 of a fixed seed. Raises ValueError where fewer permutations exist than are asked for.
     """
     if count > math.factorial(min(pieces, 20)):
-        raise ValueError(f"{pieces} pieces have {math.factorial(pieces)} permutations; {count} were asked for")
+        raise ValueError(
+            f"{pieces} pieces have {math.factorial(pieces)} permutations; {count} were asked for. "
+            "Set `permutations` lower, or `per_side` higher"
+        )
     candidates = _candidates(pieces)
     places = np.ascontiguousarray(candidates.T)
     chosen = np.zeros(count, np.int64)

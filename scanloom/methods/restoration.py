@@ -182,19 +182,22 @@ def _shuffle_tables(spatial: tuple[int, ...], share: float) -> np.ndarray:
     """int32 [tables, pixels]: the pixel that each pixel gets its value from; every row is a permutation."""
     pixels = math.prod(spatial)
     rng = np.random.default_rng([19, 0x5F, *spatial])
-    return np.stack([_shuffle(rng, spatial, share) for _ in range(_table_count(pixels))])
+    count = _table_count(pixels)
+    return np.stack([_shuffle(rng, spatial, share, count < SHUFFLES) for _ in range(count)])
 
 
 def _table_count(pixels: int) -> int:
     return max(1, min(SHUFFLES, LARGEST_TABLES // pixels))
 
 
-def _shuffle(rng: np.random.Generator, spatial: tuple[int, ...], share: float) -> np.ndarray:
+def _shuffle(rng: np.random.Generator, spatial: tuple[int, ...], share: float, few: bool) -> np.ndarray:
     """Some rounds of: cut the image into windows of a random size at a random place, permute each."""
     here = np.indices(spatial).reshape(len(spatial), -1)
     source = np.arange(here.shape[1])
     for _ in range(SHUFFLE_ROUNDS):
         sizes = [int(rng.integers(1, max(2, int(size * share)) + 1)) for size in spatial]
+        if few:  # they are all there is to see: every axis is shuffled in each
+            sizes = [max(2, size) for size in sizes]
         cuts = [(axis + rng.integers(size)) // size for axis, size in zip(here, sizes, strict=True)]
         window = np.ravel_multi_index(cuts, [size + 1 for size in spatial])
         moved = np.empty_like(source)

@@ -17,6 +17,7 @@ Views that flip along two axes or turn images far are such turns themselves and 
 
 import functools
 import itertools
+import math
 from typing import Literal
 
 import numpy as np
@@ -90,17 +91,14 @@ def build(encoder, settings: Settings, views, seed: int, classes: int | None = N
     return PretextModel(encoder, head, pipeline, parts, answer_loss("turn"), answer_correct("turn"))
 
 
-def problem_with_views(settings: Settings, views: list) -> str | None:
+def problem_with_views(settings: Settings, views: list, rank: int) -> str | None:
     """Why the question has no answer in these (view, settings) pairs; None where it has one."""
     used = [(name, plugins.settings("views", name, chosen)) for name, chosen in views]
     used = [(name, chosen) for name, chosen in used if getattr(chosen, "p", 1) > 0]
     flipped = {axis for name, chosen in used if name == "flip" for axis in chosen.axes}
-    turned = any(
-        name == "quarter_turns"
-        or (name in ("rotation", "affine") and chosen.degrees > LARGEST_VIEW_TURN)
-        or (name == "rotation" and chosen.quarter_turns > 0)
-        for name, chosen in used
-    )
+    quarters = any(name == "quarter_turns" or getattr(chosen, "quarter_turns", 0) for name, chosen in used)
+    # Turned by two of them, an image is turned by no more than both together.
+    turned = quarters or sum(_largest_turn(name, chosen, rank) for name, chosen in used) > LARGEST_VIEW_TURN
     if not settings.use_views or (len(flipped) < 2 and not turned):
         return None
     axes = ", ".join(map(str, sorted(flipped)))
@@ -108,6 +106,17 @@ def problem_with_views(settings: Settings, views: list) -> str | None:
     return (
         f"the views {what}, so nobody can tell by which turn an image was turned; set use_views: false, or other views"
     )
+
+
+def _largest_turn(name: str, chosen, rank: int) -> float:
+    """Degrees by which a view may turn an image, about whatever axis."""
+    if name not in ("rotation", "affine"):
+        return 0.0
+    if rank == 2 or getattr(chosen, "planes", "each") != "each" or chosen.degrees >= 90:
+        return chosen.degrees
+    # Three turns by one angle about axes at right angles: the farthest that the product of their quaternions gets.
+    half = math.radians(chosen.degrees) / 2
+    return 2 * math.degrees(math.acos(math.cos(half) ** 3 - math.sin(half) ** 3))
 
 
 def turns(settings: Settings, image_shape: tuple[int, ...]) -> np.ndarray:

@@ -27,10 +27,11 @@ def hue_turned(images, turns):
     value, least = ops.max(images, axis=-1, keepdims=True), ops.min(images, axis=-1, keepdims=True)
     chroma = value - least
     safe = ops.where(chroma > 0, chroma, 1.0)
+    # Which is largest is asked of the channels: a compiler may compute `value` with other rounding than a channel.
     sector = ops.where(
-        value == red,
+        ops.logical_and(red >= green, red >= blue),
         (green - blue) / safe,
-        ops.where(value == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe),
+        ops.where(green >= blue, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe),
     )
     places = [ops.mod(n + sector + 6.0 * turns, 6.0) for n in (5.0, 3.0, 1.0)]
     return ops.concatenate(

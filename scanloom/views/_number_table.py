@@ -3,7 +3,8 @@
 Drawing a number per pixel would cost more than all other views together, on the host as in the step. Instead the step
 holds one table of 2^20 numbers, the same on every backend, and each image of each epoch reads it from its own random
 place. Noise of different images is independent as long as their windows into the table do not overlap exactly; a
-network cannot learn a table it sees through a million different offsets.
+network cannot learn a table it sees through a million different offsets. Images of more numbers than the table has
+read it again, in another order each time.
 """
 
 import functools
@@ -19,7 +20,10 @@ TABLE = 2**20
 def read(offset, shape: tuple[int, ...], kind: str):
     """float32 [batch, *shape]: the numbers from `offset` int32 [batch] on; kind: "normal" or "uniform"."""
     ops = keras.ops
-    places = ops.expand_dims(offset, 1) + ops.expand_dims(ops.arange(math.prod(shape), dtype="int32"), 0)
+    within = ops.arange(math.prod(shape), dtype="int32")
+    # Behind the table's end it is read in steps of 3, 5, ..., which meet the numbers in another order.
+    within = within % TABLE * (1 + 2 * (within // TABLE))
+    places = ops.expand_dims(offset, 1) + ops.expand_dims(within, 0)
     return ops.reshape(ops.take(ops.convert_to_tensor(table(kind)), places % TABLE, axis=0), (-1, *shape))
 
 

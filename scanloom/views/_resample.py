@@ -81,6 +81,14 @@ def brought_inside(places, spatial: tuple[int, ...], outside: Outside):
     return ops.clip(places, 0.0, last)
 
 
+def share_inside(places, spatial: tuple[int, ...]):
+    """[batch or 1, points]: 1 at places in the image, falling to 0 over one pixel beyond it, as `sample` reads it."""
+    ops = keras.ops
+    last = np.array([size - 1 for size in spatial], np.float32)[None, :, None]
+    beyond = ops.maximum(ops.relu(-places), ops.relu(places - last))
+    return ops.prod(ops.relu(1.0 - beyond), axis=1)
+
+
 def about_centre(linear: np.ndarray, shift_px: np.ndarray, spatial: tuple[int, ...]) -> np.ndarray:
     """float32 [batch, rank, rank + 1] for `mapped`: `linear` about the image's centre, then a shift.
 

@@ -1,6 +1,6 @@
 """Flip: the image mirrored along chosen axes, each with its own probability."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scanloom.lazy import keras
 
@@ -9,8 +9,18 @@ class Settings(BaseModel):
     """Which axes, how often."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    axes: tuple[int, ...] = Field((-1,), description="spatial axes, counted from the last: -1 left-right, -2 up-down")
+    axes: tuple[int, ...] = Field(
+        (-1,), min_length=1, description="spatial axes, counted from the last: -1 left-right, -2 up-down"
+    )
     p: float = Field(0.5, ge=0, le=1, description="probability of each axis")
+
+    @model_validator(mode="after")
+    def _once(self):
+        if len(set(self.axes)) < len(self.axes):
+            raise ValueError(
+                f"axes {list(self.axes)}: each may stand there once; two flips of one axis undo each other"
+            )
+        return self
 
 
 def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:

@@ -26,6 +26,8 @@ def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
     spatial = image_shape[:-1]
     rank = len(spatial)
     planes = planes_of(rank)
+    if min(spatial) < 2:
+        raise ValueError(f"perspective: an axis of one pixel cannot be seen at a slant; images are {list(spatial)}")
     u = uniform(10).astype(np.float64)
     plane = (u[:, 1] * len(planes)).astype(int)
     unmoved = np.concatenate([np.eye(rank, rank + 1), np.eye(rank + 1)[[rank] * rank]])

@@ -2,9 +2,9 @@
 
 The box has a share of the image's area (volume at rank 3) drawn uniformly and the ratio of its sides log-uniformly,
 after Szegedy et al. (arXiv 1409.4842); a box that would not lie in the image is drawn again, up to ten times, as
-torchvision's RandomResizedCrop does. At rank 3 each side has a stretch of its own, log-uniform, less their mean.
-Resampling is linear interpolation written as one matrix per axis; a box is never
-larger than the image, so pixels are only ever stretched and nothing can alias.
+torchvision's RandomResizedCrop does; then it has the last share drawn and the image's own ratio. At rank 3 each side
+has a stretch of its own, log-uniform, less their mean. Resampling is linear interpolation written as one matrix per
+axis; a box is never larger than the image, so pixels are only ever stretched and nothing can alias.
 """
 
 import math
@@ -43,7 +43,7 @@ def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
 
 
 def _sizes(u: np.ndarray, settings: Settings) -> np.ndarray:
-    """Sides [batch, rank] of the first box drawn that lies in the image, of the last one if none does, then cut.
+    """Sides [batch, rank] of the first box drawn that lies in the image; all alike if none does.
 
     u: uniform numbers [batch, TRIES, 1 + rank].
     """
@@ -53,8 +53,8 @@ def _sizes(u: np.ndarray, settings: Settings) -> np.ndarray:
     stretch = own[..., :1] * np.array([1.0, -1.0]) if rank == 2 else own - own.mean(axis=-1, keepdims=True)
     size = share ** (1 / rank) * np.exp(stretch)
     fits = (size <= 1).all(axis=-1)
-    chosen = np.where(fits.any(axis=1), fits.argmax(axis=1), TRIES - 1)
-    return np.minimum(size[np.arange(len(size)), chosen], 1.0)
+    first = size[np.arange(len(size)), fits.argmax(axis=1)]
+    return np.where(fits.any(axis=1)[:, None], first, share[:, -1] ** (1 / rank))
 
 
 def matrices(draws: dict, spatial: tuple[int, ...], settings: Settings) -> list:

@@ -1,7 +1,7 @@
 """Rotation by a random angle about the image's centre, at rank 3 in one or in each of the three planes.
 
 Angles are in pixel space: volumes should be resampled to equal spacing first. All turns of an image are one reading of
-it. A share of the images can be turned by quarter turns instead, which reads pixels exactly where sides are equal.
+it. A share of the turns can be quarter turns instead, which reads pixels exactly where sides are equal.
 """
 
 from typing import Literal
@@ -23,7 +23,10 @@ class Settings(BaseModel):
         "plane of the slices alone. Rank 2 has one plane",
     )
     quarter_turns: float = Field(
-        0.0, ge=0, le=1, description="share of images turned by 90, 180 or 270 degrees instead"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the turns that are by 90, 180 or 270 degrees instead, in each plane on its own",
     )
     outside: Outside = Field("black", description=OUTSIDE)
     p: float = Field(0.5, ge=0, le=1, description="probability")
@@ -34,8 +37,8 @@ def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
     spatial = image_shape[:-1]
     rank = len(spatial)
     planes = len(planes_of(rank))
-    u = uniform(2 + 2 * planes).astype(np.float64)
-    chance, where = u[:, 2 : 2 + planes], u[:, 2 + planes :]
+    u = uniform(1 + 3 * planes).astype(np.float64)
+    chance, where, kind = (u[:, 1 + k * planes : 1 + (k + 1) * planes] for k in range(3))
     if settings.planes == "each":
         chosen = chance < settings.p
     else:
@@ -43,7 +46,7 @@ def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
         chosen = (np.arange(planes) == plane) & (chance[:, :1] < settings.p)
     quarters = np.pi / 2 * (1 + np.floor(3 * where))
     free = np.deg2rad((2 * where - 1) * settings.degrees)
-    angles = np.where(u[:, 1:2] < settings.quarter_turns, quarters, free) * chosen
+    angles = np.where(kind < settings.quarter_turns, quarters, free) * chosen
     return {"matrix": about_centre(turned(angles, rank), np.zeros((len(u), rank)), spatial)}
 
 

@@ -16,6 +16,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     scale_low: float = Field(0.8, ge=0.5, le=2, description="smallest magnification")
     scale_high: float = Field(1.2, ge=0.5, le=2, description="largest magnification")
+    per_axis: bool = Field(False, description="a magnification of its own for every axis")
     p: float = Field(0.5, ge=0, le=1, description="probability")
 
     @model_validator(mode="after")
@@ -26,15 +27,17 @@ class Settings(BaseModel):
 
 
 def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
-    """scale float32 [batch]; 1 where the image stays as it is."""
-    u = uniform(2)
-    scale = settings.scale_low + u[:, 1] * (settings.scale_high - settings.scale_low)
-    return {"scale": np.where(u[:, 0] < settings.p, scale, 1.0).astype(np.float32)}
+    """scale float32 [batch, rank]; 1 where the image stays as it is."""
+    rank = len(image_shape) - 1
+    u = uniform(1 + rank)
+    own = u[:, 1:] if settings.per_axis else np.repeat(u[:, 1:2], rank, axis=1)
+    scale = settings.scale_low + own * (settings.scale_high - settings.scale_low)
+    return {"scale": np.where(u[:, :1] < settings.p, scale, 1.0).astype(np.float32)}
 
 
 def matrices(draws: dict, spatial: tuple[int, ...], settings: Settings) -> list:
     """One resampling matrix [batch, n, n] per axis; rows sum to 1 where they see nothing but the image."""
-    return [_resampling(draws["scale"], size) for size in spatial]
+    return [_resampling(draws["scale"][:, axis], size) for axis, size in enumerate(spatial)]
 
 
 def _resampling(scale, size: int):

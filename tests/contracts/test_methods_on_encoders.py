@@ -41,7 +41,7 @@ REFUSED |= {
 def one_update(name: str, encoder: str, rank: int) -> tuple[dict[str, float], bool]:
     """(loss of each player's first update, run without a graph; whether the encoder has moved)."""
     module, shape = plugins.load("methods", name), SHAPES[rank]
-    small = {field: value for field, value in SMALL.items() if field in module.Settings.model_fields}
+    small = trials.small_settings(module, len(shape) - 1, SMALL)
     settings = plugins.settings("methods", name, small | trials.NEEDED.get(name, {}) | FITTING.get((name, encoder), {}))
     pipeline = Pipeline(trials.VIEWS, shape)
     trained = module.encoder_shape(settings, shape) if hasattr(module, "encoder_shape") else shape

@@ -48,6 +48,8 @@ VARIANTS = {
 """Case -> (method, settings): what else a method can be, where that is other code."""
 SMALL = {"projector": (32, 16), "decoder_width": 4, "network_width": 4}
 """Settings that make a step cheap, for every method that has a field of that name."""
+TINY_CELLS = {"jitter": 0.0, "gap": 0.0}
+"""At rank 3: cells of such small volumes have no room for these guards."""
 VIEWS = [("random_resized_crop", {"share_low": 0.6}), ("flip", {})]
 KINDS = 3
 BATCH = 12
@@ -209,9 +211,15 @@ def parts_of_case(case: str, rank: int):
     """(method, its settings, the pipeline of views) of a method or variant."""
     name, chosen = VARIANTS.get(case, (case, {}))
     module = plugins.load("methods", name)
-    small = {field: value for field, value in SMALL.items() if field in module.Settings.model_fields}
+    small = small_settings(module, rank)
     settings = plugins.settings("methods", name, small | NEEDED.get(name, {}) | chosen)
     return module, settings, Pipeline(VIEWS, SHAPES[rank])
+
+
+def small_settings(module, rank: int, small: dict = SMALL) -> dict:
+    """Those of `small` that the method has, for the small images of these tests."""
+    every = small | (TINY_CELLS if rank == 3 else {})
+    return {field: value for field, value in every.items() if field in module.Settings.model_fields}
 
 
 def _encoder(shape: tuple[int, ...], seed: int):

@@ -40,7 +40,7 @@ def build(name: str, shape: tuple[int, ...], seed: int = 0, settings: dict | Non
 
 def shapes(name: str) -> list[tuple[int, ...]]:
     """Image shapes to try, grey and colour, of the ranks that the encoder takes."""
-    return SHAPES.get(name, [(16, 16, 3), (8, 8, 8, 1)])
+    return SHAPES.get(name, [(16, 24, 3), (8, 12, 16, 1)])
 
 
 def images(shape: tuple[int, ...]) -> np.ndarray:

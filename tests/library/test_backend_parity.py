@@ -80,7 +80,7 @@ def test_options_of_training_give_the_same_history(jax_python, tmp_path):
 
 
 def test_every_view_is_the_same_eager_in_tensorflow_and_compiled_in_jax(jax_python, tmp_path):
-    jax_python(views_everywhere, tmp_path / "views.npz", XLA_FLAGS="--xla_backend_optimization_level=0")
+    jax_python(views_everywhere, tmp_path / "views.npz")
     ours, theirs = views_everywhere.run(), np.load(tmp_path / "views.npz")
     for name, images in ours.items():
         assert np.abs(images - theirs[name]).max() < 1e-5, name

@@ -10,6 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 from scanloom.downstream import Task
 from scanloom.explain._cases import choose_cases
 from scanloom.explain._pointing import hits, near, summary
+from scanloom.explain._upsample import upsample
 from scanloom.explanation import explain, save
 from scanloom.heads import classifier
 from scanloom.intensity import to_unit
@@ -51,6 +52,18 @@ def test_a_hit_is_a_maximum_inside_the_target_and_a_constant_map_points_nowhere(
     volumes = np.zeros((1, 2, 3, 4))
     volumes[0, 1, 2, 3] = 1
     assert hits(volumes, volumes > 0).tolist() == [True]
+
+
+@pytest.mark.parametrize("coarse", [4, 7])
+def test_a_hit_of_a_mirrored_image_is_the_hit_of_the_image(coarse):
+    """Nor may it matter in which row of the coarse map the maximum lies."""
+    rng, size = np.random.default_rng(0), 56
+    maps = upsample(rng.random((300, coarse, coarse), np.float32), (size, size))
+    masks = rng.random((300, 8, 8)).repeat(7, axis=1).repeat(7, axis=2) < 0.3
+    found = hits(maps, masks)
+    assert 0.2 < found.mean() < 0.4
+    for axis in ((1,), (2,), (1, 2)):
+        assert np.array_equal(hits(np.flip(maps, axis), np.flip(masks, axis)), found)
 
 
 def test_tolerance_grows_the_mask_by_a_disc():

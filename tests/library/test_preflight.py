@@ -123,11 +123,12 @@ def test_method_that_uses_an_unknown_label(study_and_dataset):
         ({"rotation": {"quarter_turns": 0.5}}, "turn images far"),
         ({"quarter_turns": {}}, "turn images far"),
         ({"affine": {"degrees": 90}}, "turn images far"),
+        ({"rotation": {"degrees": 30}, "affine": {"degrees": 30}}, "turn images far"),
     ],
 )
 def test_rotation_of_views_that_turn_images_themselves(study_and_dataset, view, said):
     study, _, _, check = study_and_dataset
-    study["views"] = [{"gaussian_noise": {}}, view]
+    study["views"] = [{"gaussian_noise": {}}, *({name: chosen} for name, chosen in view.items())]
     study["pretraining"]["methods"]["rotation"] = {}
     assert said in message(check)
     study["pretraining"]["methods"]["rotation"] = {"use_views": False}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import small_encoders
 
-from scanloom.published_weights import load_published, read_arrays, with_channels
+from scanloom.published_weights import SCALES, load_published, read_arrays, usual_scale, with_channels
 
 RESNET = {"depth": 10, "width": 4, "stem": "imagenet", "padding": "symmetric", "zero_init_residual": False}
 TORCH_PARTS = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"} | {
@@ -87,6 +87,20 @@ def test_the_scale_that_weights_expect_becomes_part_of_the_first_layer(scale, sc
         if found.ndim == 4:
             expected, found = expected[:, inside, inside], found[:, inside, inside]
         assert np.allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2", "VGG16", "DenseNet121"])
+def test_the_usual_scale_is_that_of_keras_own_preprocessing(name):
+    """`preprocess_input` of the network's module says what its published weights expect."""
+    modules = {"ResNet50": "resnet", "ResNet50V2": "resnet_v2", "VGG16": "vgg16", "DenseNet121": "densenet"}
+    build_it = getattr(keras.applications, name)
+    network = build_it(weights=None, include_top=False, input_shape=(32, 32, 3))
+    scale = usual_scale({variable.path: None for variable in network.variables})
+    image = np.random.default_rng(0).random((1, 1, 3))
+    wanted = getattr(keras.applications, modules[name]).preprocess_input(255 * image)
+    mean, std = map(np.array, SCALES[scale])
+    own = (image[..., ::-1] if scale == "caffe" else image) - mean
+    assert np.allclose(own / std, wanted, atol=1e-4)
 
 
 def test_a_file_of_this_library_needs_no_scale_and_fits_an_encoder_of_slices(tmp_path):

@@ -64,12 +64,13 @@ def test_the_chest_xray_list_has_the_probabilities_it_was_published_with(values)
 def test_the_lists_for_volumes_have_the_probabilities_of_their_code(values):
     """Taleb et al. 2020, code of the 3D exemplar task and of its finetuning."""
     views = {view.name: view.settings for view in views_of(values, {"preset": "mri_3d"})}
-    assert list(views) == ["flip", "zoom", "rotation", "brightness_contrast"]
+    assert list(views) == ["flip", "rotation", "brightness_contrast", "zoom"]
     assert {name: settings["p"] for name, settings in views.items()} == {
         "flip": 0.5, "zoom": 0.15, "rotation": 0.5, "brightness_contrast": 0.5,
     }  # fmt: skip
     assert sorted(views["flip"]["axes"]) == [-3, -2, -1]
     assert (views["zoom"]["scale_low"], views["zoom"]["scale_high"]) == (0.8, 1.2)
+    assert views["zoom"]["per_axis"]
     assert (views["rotation"]["planes"], views["rotation"]["quarter_turns"]) == ("each", 0.5)
     assert (views["brightness_contrast"]["brightness"], views["brightness_contrast"]["contrast"]) == (0.125, 0.5)
     tuned = {view.name: view.settings for view in views_of(values, {"preset": "volume_finetuning"})}

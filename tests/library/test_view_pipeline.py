@@ -177,6 +177,13 @@ def test_noise_wraps_around_the_end_of_its_table():
     assert np.allclose(got[0, ..., 0], expected, atol=1e-6)
 
 
+def test_noise_of_images_larger_than_the_table_does_not_repeat():
+    size = _number_table.TABLE
+    noise = keras.ops.convert_to_numpy(_number_table.read(np.array([77], np.int32), (3, size), "normal"))[0]
+    assert np.abs(np.corrcoef(noise) - np.eye(3)).max() < 0.01
+    assert np.abs(noise.mean(axis=1)).max() < 0.01
+
+
 def test_cutout_clears_one_whole_box_inside_each_drawn_image():
     images = np.ones((6, 8, 12, 2), np.float32)
     got = applied([("cutout", {"side": 0.5, "p": 1.0})], images)

@@ -80,7 +80,7 @@ def test_patch_px_fixes_the_size_and_leaves_the_rest_to_the_jitter():
 
 
 def test_images_too_small_for_their_cells_are_an_error_with_the_numbers():
-    with pytest.raises(ValueError, match=r"\(5, 5, 1\) have 3 cells of 1 px .* patches of 1 px .* Use larger images"):
+    with pytest.raises(ValueError, match=r"\(5, 5, 1\) have 3 cells of 1 px .* a jitter of 1 px .* Use larger images"):
         cell_grid(CellSettings(), 3, (5, 5, 1))
     with pytest.raises(ValueError, match="patch_px 12 there is no patch"):
         cell_grid(CellSettings(patch_px=12), 3, (32, 32, 1))
@@ -131,3 +131,17 @@ def test_brightness_contrast_and_channel_follow_their_draws():
     assert np.abs(found - expected).max() < 1e-5
     assert 0.29 < np.abs(draws["brightness"]).max() <= 0.3
     assert 0.29 < np.abs(draws["contrast"] - 1).max() <= 0.3 + 1e-6
+
+
+@pytest.mark.parametrize("shape", [(15, 15, 1), (48, 48, 16, 1), (96, 96, 15, 1)])
+def test_small_cells_keep_their_guards(shape):
+    """Volumes often have few slices; patches that touched along them would be put together by their border."""
+    grid = cell_grid(CellSettings(), 3, shape)
+    assert min(grid.room) >= 1
+    corners = grid.corners.reshape(*(3,) * (len(shape) - 1), -1)
+    for axis in range(len(shape) - 1):
+        steps = np.diff(np.moveaxis(corners[..., axis], axis, 0), axis=0)
+        assert (steps - grid.patch[axis] - grid.room[axis]).min() >= 1
+    assert min(overlapping_grid(PatchSettings(), 4, 0.0, (16, 20, 12, 1)).room) >= 1
+    with pytest.raises(ValueError, match="no patch of at least 2 px"):
+        cell_grid(CellSettings(), 3, (9, 9, 1))

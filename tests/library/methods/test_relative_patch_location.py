@@ -51,6 +51,6 @@ def test_places_are_learnt_where_content_tells_them(shape, chance):
         colours = 200 * np.moveaxis(np.concatenate([place, place])[:3], 0, -1)
         return (colours + np.random.default_rng(step).normal(20, 10, (64, *shape))).clip(0, 255).astype(np.uint8)
 
-    settings = Settings(normalise=False, intensity_jitter=0, head=(64,))
+    settings = Settings(normalise=False, intensity_jitter=0, head=(64,), jitter=0, gap=0)
     accuracy = pretext_toys.after_training(relative_patch_location, settings, images_at, updates=40)["accuracy"]
     assert accuracy > 3 * chance

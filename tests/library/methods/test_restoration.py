@@ -130,3 +130,11 @@ def test_the_loss_is_the_mean_squared_error_of_the_whole_image():
     assert np.allclose(wanted, images / 255, atol=1e-6)
     expected = np.mean((np.asarray(decoded, np.float64) - images / 255) ** 2)
     assert np.isclose(float(model.compute_loss(batch, None, (wanted, decoded))), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spatial", [(128, 112, 128), (112, 144, 160)])
+def test_large_volumes_with_a_single_table_are_shuffled_along_every_axis(spatial):
+    [table] = restoration._shuffle_tables(spatial, 0.1)
+    assert np.array_equal(np.sort(table), np.arange(np.prod(spatial)))
+    there, here = np.array(np.unravel_index(table, spatial)), np.indices(spatial).reshape(3, -1)
+    assert (np.abs(there - here).max(axis=1) >= 1).all()

@@ -6,10 +6,13 @@ import keras
 import numpy as np
 import pretext_toys
 import pytest
+from scipy.spatial.transform import Rotation
 
+from scanloom import plugins
 from scanloom.methods import rotation
 from scanloom.methods._patches import boxes
 from scanloom.methods.rotation import Settings
+from scanloom.views import _resample
 
 RNG = np.random.default_rng(0)
 
@@ -114,3 +117,27 @@ def test_a_toy_with_an_up_and_a_down_is_learnt(rank):
 
     accuracy = pretext_toys.after_training(rotation, Settings(head=(32,)), images_at, updates=30)["accuracy"]
     assert accuracy > 2.0 * {2: 1 / 4, 3: 1 / 10}[rank]
+
+
+@pytest.mark.parametrize("degrees", [5.0, 20.0, 45.0])
+def test_the_largest_turn_of_three_planes_is_the_largest_there_is(degrees):
+    """Every combination of the largest angles; SciPy tells by how much a matrix turns."""
+    signs = np.array(list(itertools.product([-1.0, 1.0], repeat=3)))
+    angles = Rotation.from_matrix(_resample.turned(np.deg2rad(signs * degrees), 3)).magnitude()
+    settings = plugins.settings("views", "rotation", {"degrees": degrees})
+    assert np.isclose(np.rad2deg(angles.max()), rotation._largest_turn("rotation", settings, 3))
+    within = np.random.default_rng(0).uniform(-1, 1, (2000, 3))
+    assert Rotation.from_matrix(_resample.turned(np.deg2rad(within * degrees), 3)).magnitude().max() <= angles.max()
+
+
+def test_views_whose_turns_add_up_to_more_than_half_a_right_angle_are_refused():
+    def problem(rank, *views):
+        return rotation.problem_with_views(rotation.Settings(), list(views), rank)
+
+    thirty, twenty = ("rotation", {"degrees": 30}), ("affine", {"degrees": 20})
+    assert problem(2, thirty) is None
+    assert problem(2, thirty, ("affine", {"degrees": 15})) is None
+    assert "turn images far" in problem(2, thirty, twenty)
+    assert "turn images far" in problem(3, thirty)
+    assert problem(3, ("rotation", {"degrees": 30, "planes": "one"})) is None
+    assert problem(3, twenty) is None

@@ -221,7 +221,9 @@ def test_the_strongest_elastic_deformation_never_folds_the_image(spatial):
 def test_zoom_equals_pillows_bilinear_resize_of_the_middle(scale):
     size = 24
     image = images_of((size, size, 1))[:1]
-    got, _ = applied([("zoom", {"scale_low": 0.5, "scale_high": 2.0})], image, {"0.zoom.scale": np.float32([scale])})
+    got, _ = applied(
+        [("zoom", {"scale_low": 0.5, "scale_high": 2.0})], image, {"0.zoom.scale": np.float32([[scale, scale]])}
+    )
     whole = Image.fromarray(image[0, ..., 0]).resize([round(size * scale)] * 2, Image.Resampling.BILINEAR)
     shown = np.asarray(whole)
     middle = min(size, round(size * scale)) - 6
@@ -240,12 +242,45 @@ def test_neighbouring_turns_are_read_once_and_equal_one_reading_at_the_chained_p
     field = draws["2.elastic.displacement_px"].astype("f8")
     for i, image in enumerate(images):
         places = pixels((10, 12)) + np.einsum("nij,ai,bj->nab", field[i], _spline.basis(10, 7), _spline.basis(12, 7))
-        places = np.clip(places, 0, np.array([9, 11])[:, None, None])
+        last, seen = np.array([9, 11])[:, None, None], 1.0
+        places = np.clip(places, 0, last)
         for name in ("1.perspective", "0.rotation"):
             matrix = draws[f"{name}.matrix"][i].astype("f8")
             places = np.einsum("ij,j...->i...", matrix, np.concatenate([places, np.ones((1, 10, 12))]))
             places = places[:2] / (places[2:] if len(places) == 4 else 1)
-        assert np.allclose(got[i], read_by_scipy(image, places, "mirror"), atol=2e-5)
+            if name == "1.perspective":  # black beyond the turned image, whatever the turn mirrors there
+                seen = np.prod(np.clip(1 - np.maximum(-places, places - last), 0, 1), axis=0)[..., None]
+                places = np.clip(places, 0, last)
+        assert np.allclose(got[i], seen * read_by_scipy(image, places, "mirror"), atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(33, 33, 1), (9, 8, 10, 1)])
+@pytest.mark.parametrize("first", ["edge", "mirror"])
+@pytest.mark.parametrize("second", ["affine", "perspective", "rotation", "elastic"])
+def test_black_beyond_a_view_stays_black_behind_views_that_fill_the_image(shape, first, second):
+    """White images: what one view after the other shows is known whatever is interpolated between them."""
+    white = np.ones((len(KEYS), *shape), np.float32)
+    strong = {"elastic": {"displacement": 0.1}, "perspective": {"distortion": 0.9}}.get(second, {"degrees": 40})
+    views = [("rotation", {"p": 1.0, "outside": first}), (second, {"p": 1.0, "outside": "black", **strong})]
+    both, draws = applied(views, white)
+    own = {f"0.{k[2:]}": v for k, v in draws.items() if k.startswith(f"1.{second}.")}
+    alone, _ = applied(views[1:], white, own)
+    assert np.allclose(both, alone, atol=1e-5)
+    assert alone.min() < 0.95
+
+
+def test_each_axis_may_be_zoomed_by_its_own_factor():
+    pipeline = Pipeline([("zoom", {"per_axis": True, "p": 1.0})], (6, 7, 8, 1))
+    scale = pipeline.draw(1, 0, 0, keys_of(range(2000)))["0.zoom.scale"]
+    assert np.abs(np.corrcoef(scale.T) - np.eye(3)).max() < 0.08
+    assert np.allclose(scale.mean(axis=0), 1.0, atol=0.01)
+
+
+def test_quarter_turns_and_free_turns_are_chosen_for_every_plane():
+    pipeline = Pipeline([("rotation", {"quarter_turns": 0.5, "p": 1.0, "degrees": 180})], (6, 6, 6, 1))
+    matrix = pipeline.draw(1, 0, 0, keys_of(range(4000)))["0.rotation.matrix"][:, :, :3]
+    only_quarters = (np.abs(matrix - np.round(matrix)).max(axis=(1, 2)) < 1e-6).mean()
+    assert np.isclose(only_quarters, 0.5**3, atol=0.02)
 
 
 def test_a_view_behind_an_elastic_one_reads_the_bent_image():
@@ -255,3 +290,20 @@ def test_a_view_behind_an_elastic_one_reads_the_bent_image():
     bent, _ = applied(views[:1], images, {k: v for k, v in draws.items() if "elastic" in k})
     turned, _ = applied(views[1:], bent, {"0.rotation.matrix": draws["1.rotation.matrix"]})
     assert np.allclose(both, turned, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8, 8, 1)])
+@pytest.mark.parametrize(("low", "stretch"), [(1.0, 1.155), (0.8, 1.5)])
+def test_no_box_is_smaller_than_asked_for(shape, low, stretch):
+    pipeline = Pipeline([("random_resized_crop", {"share_low": low, "stretch": stretch})], shape)
+    size = pipeline.draw(1, 0, 0, keys_of(range(5000)))["0.random_resized_crop.size"]
+    assert np.prod(size.astype("f8"), axis=1).min() >= low - 1e-6
+    assert size.max() <= 1
+
+
+def test_views_that_change_nothing_or_cannot_be_are_refused():
+    for axes in ([], [-1, -1]):
+        with pytest.raises(ValueError, match="axes"):
+            plugins.settings("views", "flip", {"axes": axes})
+    with pytest.raises(ValueError, match=r"perspective: an axis of one pixel.*\[3, 1\]"):
+        Pipeline([("perspective", {"p": 1.0})], (3, 1, 1)).draw(1, 0, 0, KEYS)

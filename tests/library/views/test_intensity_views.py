@@ -191,3 +191,12 @@ def test_erased_boxes_are_filled_with_noise_or_the_mean_per_channel():
     table = np.concatenate([_number_table.table("uniform")[-100:], _number_table.table("uniform")])
     assert np.array_equal(noise[0, 5:25, 5:25], table[: 30 * 30 * 2].reshape(30, 30, 2)[5:25, 5:25])
     assert np.array_equal(noise[:, :5], images[:, :5])
+
+
+def test_erased_boxes_of_slices_have_log_uniform_sides():
+    """As torchvision's RandomErasing: quartiles of a uniform logarithm lie half-way to its ends."""
+    pipeline = Pipeline([("random_erasing", {"share_low": 0.04, "share_high": 0.05, "p": 1.0})], (400, 400, 1))
+    drawn = pipeline.draw(1, 0, 0, keys_of(range(4000)))
+    side = drawn["0.random_erasing.end"] - drawn["0.random_erasing.start"]
+    quartiles = np.quantile(np.log(side[:, 0] / side[:, 1]), [0.25, 0.75])
+    assert np.allclose(quartiles, [-np.log(1.8), np.log(1.8)], atol=0.06)
