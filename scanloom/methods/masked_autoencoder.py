@@ -37,7 +37,11 @@ class Settings(BaseModel):
     block: int | None = Field(
         None, ge=1, description="block size in pixels; null: per axis the largest power of two up to 1/7 of the image"
     )
-    normalise: bool = Field(False, description="compare blocks with mean 0 and variance 1 (norm_pix_loss of the paper)")
+    normalise: bool = Field(
+        False,
+        description="compare blocks whose channels have mean 0 and variance 1 each (norm_pix_loss; the paper normalises "
+        "all channels together)",
+    )
     decoder_width: int = Field(32, ge=1, description="channels of the decoder at full size, doubled per level below")
     use_views: bool = Field(True, description="hide blocks of the study's views; false: of the images as they are")
 
