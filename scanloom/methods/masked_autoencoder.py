@@ -39,7 +39,7 @@ class Settings(BaseModel):
     )
     normalise: bool = Field(
         False,
-        description="compare blocks whose channels have mean 0 and variance 1 each (norm_pix_loss; the paper normalises "
+        description="compare blocks whose channels have mean 0 and variance 1 each (norm_pix_loss; the paper takes "
         "all channels together)",
     )
     decoder_width: int = Field(32, ge=1, description="channels of the decoder at full size, doubled per level below")
