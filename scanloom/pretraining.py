@@ -99,8 +99,9 @@ def pretrain(
         about |= _ending(history, budget, training.decorrelates)
         about["kept_update"] = _keep(model, kept, budget, history, folder)
         if sheets:
-            origins = shards.table[["patient_id", "item_id"]].iloc[rows[watch.chosen]]
-            about["generation"] = scored(showing, trained, watch.images, origins, seed, folder)
+            origins = shards.table[["patient_id", "item_id"]].iloc[rows]
+            given = lambda places: shards.images(rows[places]), origins, watch.chosen, budget.batch
+            about["generation"] = scored(showing, trained, *given, seed, folder)
     else:
         trained = training.encoder()
         if hasattr(plugin, "prepare"):
