@@ -50,7 +50,9 @@ class AdversarialSettings(BaseModel):
     )
     regressor_weight: float = Field(1.0, ge=0, description="weight of L_E for both players")
     reconstruction_weight: float = Field(0.0, ge=0, description="weight of L_R for both players; needs a regressor")
-    window: tuple[float, float] | None = Field(None, description="grey values of the second game, low and high")
+    window: tuple[float, float] | None = Field(
+        None, description="grey values of the second game, low and high; of window_in: grey within 0 and 1"
+    )
     window_in: Literal["grey", "unit"] = Field(
         "grey", description="how window is given: shares of the stored range, or the images' unit, such as HU"
     )
@@ -65,6 +67,11 @@ class AdversarialSettings(BaseModel):
     def _consistent(self):
         if self.window is not None and self.window[0] >= self.window[1]:
             raise ValueError(f"window low ({self.window[0]:g}) must be below high ({self.window[1]:g})")
+        if self.window is not None and self.window_in == "grey" and not 0 <= self.window[0] < self.window[1] <= 1:
+            raise ValueError(
+                f"window ({self.window[0]:g}, {self.window[1]:g}) is in shares of the stored range, 0 to 1; for HU, or "
+                "another unit of the images, set window_in: unit"
+            )
         if self.reconstruction_weight and self.regressor == "none":
             raise ValueError("reconstruction_weight needs a regressor: attached, independent or encoder")
         return self

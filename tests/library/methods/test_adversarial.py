@@ -105,6 +105,8 @@ def test_another_window_is_another_loss_for_both_players_and_a_window_of_everyth
     assert not np.isclose(narrow, other, rtol=1e-3).any()
     images = RNG.random((2, 3, 3, 1), np.float32)
     assert np.allclose(windowed(images, (0.0, 1.0)), images, atol=1e-7)
+    assert gan.Settings(window=(0, 1)).window == (0, 1)
+    assert gan.Settings(window=(-40, 120), window_in="unit").window == (-40, 120)
 
 
 def test_windows_in_the_images_unit_become_shares_of_what_is_stored():
@@ -183,6 +185,8 @@ def test_images_in_every_picture_are_what_their_name_says():
     ("values", "message"),
     [
         ({"window": (0.6, 0.2)}, r"window low \(0.6\) must be below high \(0.2\)"),
+        ({"window": (0, 80)}, r"window \(0, 80\) is in shares of the stored range, 0 to 1; for HU.* window_in: unit"),
+        ({"window": (-0.1, 0.5)}, r"window \(-0.1, 0.5\) is in shares"),
         ({"regressor": "none", "reconstruction_weight": 1.0}, "reconstruction_weight needs a regressor"),
         ({"alpha": 0.5}, "alpha"),
         ({"regresor": "none"}, "Did you mean 'regressor'"),
