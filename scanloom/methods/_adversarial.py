@@ -131,21 +131,35 @@ def windowed(images, window: tuple[float, float]):
 
 def showing(settings: AdversarialSettings, model) -> Showing:
     """The generator, reconstructions of real images where there is a regressor, and both as the window shows them."""
-    generator = model.players[0].networks["generator"]
+    networks = model.players[0].networks
+    kept = {"generator": networks["generator"]}
+    if settings.regressor != "none":
+        kept["regressor"] = regressor_of(networks)
 
     def further(real, made):
-        return pictures(settings, model, real, made)
+        return pictures(settings, kept, real, made)
 
-    return Showing(generator, {"generator": generator}, further)
+    return Showing(networks["generator"], kept, further)
 
 
-def pictures(settings: AdversarialSettings, model, real: np.ndarray, made: np.ndarray) -> dict[str, np.ndarray]:
-    """What else to look at beside `made`, generated images: real ones, reconstructed, and both windowed."""
-    networks, shown = model.players[0].networks, {}
-    if settings.regressor != "none":
-        trunk, heads = ("reader", "reader_heads") if "reader" in networks else ("trunk", "heads")
-        noise = networks[heads].predict_on_batch(networks[trunk].predict_on_batch(real))["noise"]
-        shown["reconstructed"] = networks["generator"].predict_on_batch(noise)
+def regressor_of(networks: dict):
+    """Model from images [batch, *spatial, channels] to the noise [batch, latent] they were made of, as one."""
+    trunk, heads = ("reader", "reader_heads") if "reader" in networks else ("trunk", "heads")
+    body, heads = networks[trunk], networks[heads]
+    noise = keras.Model(heads.input, heads.output["noise"], name="noise_head")(body.output)
+    noise = keras.layers.Activation("linear", dtype="float32", name="noise")(noise)
+    return keras.Model(body.input, noise, name="regressor")
+
+
+def pictures(settings: AdversarialSettings, kept: dict, real: np.ndarray, made: np.ndarray) -> dict[str, np.ndarray]:
+    """What else to look at beside `made`, generated images: real ones, reconstructed, and both windowed.
+
+    kept: "generator", and "regressor" where there is one.
+    """
+    shown = {}
+    if "regressor" in kept:
+        noise = kept["regressor"].predict_on_batch(real)
+        shown["reconstructed"] = kept["generator"].predict_on_batch(noise)
     if settings.window is not None:
         for name, images in (("generated_windowed", made), ("real_windowed", real)):
             shown[name] = keras.ops.convert_to_numpy(windowed(images, settings.window))

@@ -225,6 +225,34 @@ def test_a_pretraining_leaves_samples_and_scores_and_repeats_them_after_a_stop(t
     assert again["generation"] == about["generation"]
 
 
+@pytest.mark.parametrize("regressor", ["attached", "encoder"])
+def test_an_adversarial_method_leaves_a_regressor_that_belongs_to_its_generator_whatever_the_budget_keeps(
+    tmp_path, regressor
+):
+    budget = tiny.Budget(
+        updates=8,
+        batch=8,
+        learning_rate=2e-2,
+        interval=2,
+        schedule={"constant": {}},
+        keep="best",
+        best_by="dead_units",
+        ema_momentum=0.5,
+        monitors={"images": 24},
+    )
+    settings = {"network_width": 2, "latent": 4, "regressor": regressor}
+    about = tiny.run("gan", tmp_path, **GIVEN | {"budget": budget, "method_settings": settings})
+    assert about["kept_update"] < 8, "else this test shows nothing"
+    load = keras.saving.load_model
+    encoder, reader, maker = (load(tmp_path / f"{name}.keras") for name in ("encoder", "regressor", "generator"))
+    body = keras.Model(reader.input, reader.get_layer("features").output)
+    pictures = np.load(tmp_path / "pictures.npz")
+    real = np.load(tmp_path / "samples" / "latest.npz")["real"] / np.float32(255)
+    assert np.allclose(body.predict_on_batch(real), encoder.predict_on_batch(real), atol=1e-6)
+    rebuilt = maker.predict_on_batch(reader.predict_on_batch(real))
+    assert np.abs(pictures["reconstructed"] - 255 * rebuilt).max() < 1
+
+
 def test_the_players_optimizers_have_the_methods_momenta():
     from scanloom.optimizers import adamw, optimizer_of
 

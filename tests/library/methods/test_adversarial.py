@@ -178,6 +178,7 @@ def test_images_in_every_picture_are_what_their_name_says():
     nets = model.players[0].networks
     noise = nets["heads"](nets["trunk"](real))["noise"]
     assert np.allclose(found["reconstructed"], nets["generator"](noise), atol=1e-5)
+    assert set(gan.showing(settings, model).networks) == {"generator", "regressor"}
     assert gan.showing(gan.Settings(regressor="none"), model).pictures(real, made) == {}
 
 
