@@ -75,6 +75,11 @@ class SampleSheets:
             board.add_histogram(f"grey/{name}", images.ravel(), step)
         return columns
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns for the history."""
+        return ["active_units"] if self._showing.codes else []
+
     def pictures(self) -> tuple[dict[str, np.ndarray], tuple | None]:
         """({name: images}, mean and log variance of the whole batch where images have codes)."""
         real, showing = self._real[:SHOWN], self._showing
