@@ -44,15 +44,17 @@ def test_a_doubling_repeats_places_and_a_shortcut_alone_keeps_them():
     assert np.ptp(starts) > 1
 
 
-def test_the_seed_decides_every_network_and_no_two_start_alike():
-    settings = gan.Settings(latent=3, network_width=2, regressor="independent")
+@pytest.mark.parametrize("regressor", ["independent", "encoder"])
+def test_the_seed_decides_every_network_and_no_two_start_alike(regressor):
+    settings = gan.Settings(latent=3, network_width=2, regressor=regressor)
     trunk = own_trunk("dcgan", 2, None, (16, 16, 1), seed=0)
     one, again, other = (networks(trunk, settings, (16, 16, 1), seed, None) for seed in (0, 0, 1))
-    for name in ("heads", "generator", "reader", "reader_heads"):
+    made = "reader" if regressor == "independent" else "trunk"
+    for name in ("heads", "generator", made, "reader_heads"):
         first, second, third = (nets[name].get_weights() for nets in (one, again, other))
         assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
         assert not all(np.array_equal(a, b) for a, b in zip(first, third, strict=True))
-    assert not np.array_equal(one["reader"].get_weights()[0], trunk.get_weights()[0])
+    assert not np.array_equal(one["reader"].get_weights()[0], one["trunk"].get_weights()[0])
 
 
 def test_sizes_that_cannot_be_halved_are_named():
