@@ -35,10 +35,10 @@ class AdversarialSettings(BaseModel):
         "identity", description="of the codes: all alike, or sigma_i = c * i^alpha"
     )
     alpha: Annotated[float, Field(le=0)] | Literal["pca"] = Field(
-        "pca", description="exponent of the power law; pca: that of the images' principal components"
+        "pca", description="exponent of prior: power; pca: that of the images' principal components"
     )
     prior_scale: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="c of the power law; null: the mean of sigma^2 is 1"
+        None, description="c of prior: power; null: the mean of sigma^2 is 1"
     )
     networks: Kind = Field("dcgan", description="kind of the generator, and of a trunk that is not the study's encoder")
     network_width: int = Field(32, ge=1, description="their channels at full size, doubled per halving")
@@ -72,6 +72,10 @@ class AdversarialSettings(BaseModel):
                 f"window ({self.window[0]:g}, {self.window[1]:g}) is in shares of the stored range, 0 to 1; for HU, or "
                 "another unit of the images, set window_in: unit"
             )
+        ignored = {"alpha": None if self.alpha == "pca" else self.alpha, "prior_scale": self.prior_scale}
+        for name, value in ignored.items():
+            if self.prior == "identity" and value is not None:
+                raise ValueError(f"{name} ({value:g}) is of prior: power, but prior is identity; set prior: power")
         if self.reconstruction_weight and self.regressor == "none":
             raise ValueError("reconstruction_weight needs a regressor: attached, independent or encoder")
         return self

@@ -1,5 +1,7 @@
 """What both adversarial methods share: who moves, whose statistics, terms beside the game, prior and window."""
 
+import tracemalloc
+
 import adversarial_toys as toys
 import keras
 import numpy as np
@@ -157,6 +159,17 @@ def test_smooth_images_have_steeper_spectra_than_noise_and_too_few_have_none():
         pca_exponent(noise[:4], 20)
 
 
+def test_the_exponent_of_volumes_takes_little_memory_beside_what_is_decomposed():
+    volumes = RNG.integers(0, 65536, (48, 256, 16, 16, 1)).astype(np.uint16)
+    tracemalloc.start()
+    found = pca_exponent(volumes, 8)
+    largest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    shrunk = volumes.reshape(48, 64, 4, 16, 16, 1).mean(axis=2)
+    assert found == pca_exponent(shrunk, 8)
+    assert largest < 4 * shrunk.nbytes, "all volumes as float64 would be 4 already"
+
+
 def test_whoever_runs_the_saved_generator_samples_from_the_prior_it_was_trained_with(tmp_path):
     settings = gan.Settings(**EVERYTHING | {"latent": 6, "prior": "power", "alpha": -2.0})
     trained = gan.showing(settings, toys.build(gan, settings)).networks["generator"]
@@ -190,6 +203,8 @@ def test_images_in_every_picture_are_what_their_name_says():
         ({"window": (-0.1, 0.5)}, r"window \(-0.1, 0.5\) is in shares"),
         ({"regressor": "none", "reconstruction_weight": 1.0}, "reconstruction_weight needs a regressor"),
         ({"alpha": 0.5}, "alpha"),
+        ({"alpha": -1.0}, r"alpha \(-1\) is of prior: power, but prior is identity; set prior: power"),
+        ({"prior_scale": 2.0}, r"prior_scale \(2\) is of prior: power"),
         ({"regresor": "none"}, "Did you mean 'regressor'"),
     ],
 )
