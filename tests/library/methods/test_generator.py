@@ -20,6 +20,16 @@ def test_images_of_any_size_span_nought_to_one_and_differ_with_the_noise(kind, s
     assert np.abs(images[0] - images[1]).max() > 1e-3
 
 
+@pytest.mark.parametrize(("kind", "deviation"), [("dcgan", 0.1), ("residual", 1.0)])
+@pytest.mark.parametrize("shape", [(32, 32, 1), (32, 32, 3), (8, 16, 8, 2)])
+def test_no_pixel_starts_black_or_white(kind, deviation, shape):
+    model = generator(kind, (1.0,) * 16, shape, width=16, seed=0)
+    images = np.asarray(model(np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32), training=True))
+    logits = np.log(images / (1 - images.astype(np.float64)))
+    assert 0.5 * deviation < logits.std() < 2 * deviation
+    assert ((images < 0.01) | (images > 0.99)).mean() < 0.01
+
+
 @pytest.mark.parametrize("kind", ["dcgan", "residual"])
 @pytest.mark.parametrize(("shape", "doublings"), [((64, 64, 1), 4), ((512, 512, 1), 7), ((64, 64, 64, 1), 4)])
 def test_published_sizes_have_as_many_doublings_as_their_discriminator_has_halvings(kind, shape, doublings):
