@@ -76,9 +76,9 @@ class Alternating:
         return len(self._order)
 
     @property
-    def loss_names(self) -> list[str]:
-        """Of the players' own losses, one of which each update reports."""
-        return [f"{player.name}_loss" for player in self.players]
+    def reported_names(self) -> list[str]:
+        """Of all that the compiled players report, one of them at each update."""
+        return [f"{player.name}_{metric.name}" for player in self.players for metric in player.metrics]
 
     @property
     def variables(self) -> list:

@@ -23,6 +23,8 @@ RISING = (
 )
 """Columns that are better higher, beside kNN and probes."""
 BY_LABEL = ("knn_", "probe_")
+OF_PLAYERS = ("reconstruction", "reading", "kl", "total_correlation")
+"""What is better lower in a column <player>_<name>, too; what players win from each other is no better either way."""
 
 
 class DoesNotFit(ValueError):
@@ -39,15 +41,24 @@ IMAGES, VIEW_IMAGES = (32, MOST_IMAGES), (8, 48)
 
 def falls(metric: str) -> bool:
     """Whether a column of the history is better lower. Raises ValueError for columns of which nobody knows."""
-    if metric in FALLING or metric.endswith("loss"):
-        return True
     if metric in RISING or metric.startswith(BY_LABEL):
         return False
+    if metric in FALLING or metric.endswith(("loss", *(f"_{name}" for name in OF_PLAYERS))):
+        return True
     known = ["loss", *FALLING, *RISING]
     raise ValueError(
         f"'{metric}' is no column of the history that tells better from worse. Known: {', '.join(known)}, "
-        f"knn_<label>, probe_<label>, and the losses of methods (<...>_loss).{suggestion(metric, known)}"
+        "knn_<label>, probe_<label>, the losses of methods (<...>_loss) and, of players that take turns, "
+        f"{', '.join(f'<player>_{name}' for name in OF_PLAYERS)}.{suggestion(metric, known)}"
     )
+
+
+def _tells(column: str) -> bool:
+    try:
+        falls(column)
+    except ValueError:
+        return False
+    return True
 
 
 def _judging(metric: str) -> str:
@@ -181,10 +192,26 @@ class Budget(Strict):
         return images, self.monitors.view_images or _between(*VIEW_IMAGES, views)
 
     @property
+    def judged_by(self) -> dict[str, str]:
+        """The columns that end a training or choose its encoder, by the setting that names them."""
+        rules = {"early_stopping": self.early_stopping, "stop_at": self.stop_at}
+        named = {setting: rule.metric for setting, rule in rules.items() if rule is not None}
+        return named | ({"best_by": self.best_by} if self.keep == "best" else {})
+
+    @property
     def chooses_by_labels(self) -> bool:
         """Whether labels of training images decide which encoder is saved: then the method is no label saver."""
-        ends = [rule.metric for rule in (self.early_stopping, self.stop_at) if rule is not None]
-        return any(name.startswith(BY_LABEL) for name in [*ends, *([self.best_by] if self.keep == "best" else [])])
+        return any(metric.startswith(BY_LABEL) for metric in self.judged_by.values())
+
+    def assert_judged_by(self, columns: list[str]) -> None:
+        """Raises DoesNotFit where what ends a training, or chooses its encoder, is none of its history's columns."""
+        known = [column for column in columns if _tells(column)]
+        for setting, metric in self.judged_by.items():
+            if metric not in known:
+                raise DoesNotFit(
+                    f"{setting}: the history has no column '{metric}'. Known: {', '.join(known)}."
+                    f"{suggestion(metric, known)}"
+                )
 
 
 def _between(least: int, most: int, wished: float) -> int:

@@ -1,8 +1,9 @@
 """Does each number of a code say one thing? Four scores against known factors of variation.
 
-Codes are float [n, D], factors int [n, K]: n images of which it is known how they were made. Every score is 1 where
-each factor has a code dimension of its own; what a score is for codes that say nothing stands with it. They measure
-different things and rank models differently (Locatello et al., arXiv 1811.12359), so they are given together.
+Codes are float [n, D], factors [n, K], numbers of few values each: n images of which it is known how they were made.
+Every score is 1 where each factor has a code dimension of its own; what a score is for codes that say nothing stands
+with it. They measure different things and rank models differently (Locatello et al., arXiv 1811.12359), so they are
+given together.
 """
 
 import numpy as np
@@ -79,6 +80,7 @@ def dci(codes: np.ndarray, factors: np.ndarray, seed: int = 0) -> dict[str, floa
     fitted, held = order[: len(order) // 2], order[len(order) // 2 :]
     importance, right = np.zeros((codes.shape[1], factors.shape[1])), []
     for k, factor in enumerate(factors.T):
+        factor = np.unique(factor, return_inverse=True)[1]  # scikit-learn takes fractions for a regression
         # All dimensions at every split: a random few would give credit to dimensions that only stand in for the best.
         forest = RandomForestClassifier(TREES, max_features=None, random_state=seed, min_samples_leaf=2)
         forest.fit(codes[fitted], factor[fitted])

@@ -4,6 +4,7 @@ What there is to see comes from the method, see scanloom/showing.py. The noise t
 the seed and the image's number alone.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,11 @@ class SampleSheets:
             board.add_histogram(f"grey/{name}", images.ravel(), step)
         return columns
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns for the history."""
+        return ["active_units"] if self._showing.codes else []
+
     def pictures(self) -> tuple[dict[str, np.ndarray], tuple | None]:
         """({name: images}, mean and log variance of the whole batch where images have codes)."""
         real, showing = self._real[:SHOWN], self._showing
@@ -124,33 +130,42 @@ def write_for_report(path: Path, step: int, shown: dict[str, np.ndarray], traver
         np.savez_compressed(file, step=np.int64(step), **arrays)
 
 
-def scored(showing: Showing, encoder, images: list[np.ndarray], origins: pd.DataFrame, seed: int, folder: Path) -> dict:
+def scored(
+    showing: Showing,
+    encoder,
+    images_at: Callable[[np.ndarray], np.ndarray],
+    origins: pd.DataFrame,
+    compared: np.ndarray,
+    batch: int,
+    seed: int,
+    folder: Path,
+) -> dict:
     """Scores of the trained generator in the encoder's features; writes what is kept, and samples/nearest.png.
 
-    images: stored integers, batches of one size, in random order; origins: patient_id and item_id of each. Half as many
-    images are generated and compared with the first half of the real ones: {"images": of each kind compared, "fid",
-    "kid", "precision", "recall", "fid_of_real", "kid_of_real": of the second half of the real images instead, what a
-    perfect generator would have; "copies_share", "copies_threshold": see generative_metrics.memorised, over all real
-    images; "nearest": [number of the generated image, item_id, distance] of the nearest few}. The picture has these,
-    generated ones on top. Of too few images, or of one patient, nothing but their number is told.
+    images_at(places): stored integers of training images, `batch` at most are asked for; origins: patient_id and
+    item_id of each; compared: places of a sample in random order. Half as many images are generated and compared with
+    its first half: {"images": of each kind compared, "fid", "kid", "precision", "recall", "fid_of_real", "kid_of_real":
+    of its second half instead, what a perfect generator would have; "copies_share", "copies_threshold": see
+    generative_metrics.memorised, over all training images; "memorised_against": their number; "nearest": [number of the
+    generated image, item_id, distance] of the nearest few}. The picture has these, generated ones on top. Of too small
+    a sample, or of one patient, nothing but its size is told.
     """
-    generator, size = showing.generator, len(images[0])
+    generator, half = showing.generator, len(compared) // 2
     for stem, network in showing.networks.items():
         save_model(network, Path(folder) / f"{stem}.keras")
-    if size * len(images) // 2 <= NEIGHBOURS or origins["patient_id"].nunique() < 2:
-        return {"images": size * len(images) // 2}
-    features = np.concatenate([np.asarray(encoder.predict_on_batch(to_unit(part))) for part in images])
-    half = len(features) // 2
+    if half <= NEIGHBOURS or origins["patient_id"].nunique() < 2:
+        return {"images": half}
+    features = _features(encoder, images_at, len(origins), batch)
     made = []
-    for first in range(0, half, size):
-        part = generated(generator, size, seed, first)
+    for first in range(0, half, batch):
+        part = generated(generator, batch, seed, first)
         made.append(np.asarray(encoder.predict_on_batch(part)))
     made = np.concatenate(made)[:half]
-    real, others = features[:half], features[half : 2 * half]
+    real, others = features[compared[:half]], features[compared[half : 2 * half]]
     precision, recall = precision_recall(real, made)
     copies = memorised(features, made, origins["patient_id"])
     few = [(int(row), int(copies["nearest"][row])) for row in np.argsort(copies["distances"])[:NEAREST_SHOWN]]
-    _show_nearest(generator, images, few, seed, folder)
+    _show_nearest(generator, images_at, few, batch, seed, folder)
     return {
         "images": half,
         "fid": fid(real, made),
@@ -161,6 +176,7 @@ def scored(showing: Showing, encoder, images: list[np.ndarray], origins: pd.Data
         "recall": recall,
         "copies_share": copies["share"],
         "copies_threshold": copies["threshold"],
+        "memorised_against": len(features),
         "nearest": [[row, origins["item_id"].iloc[item], float(copies["distances"][row])] for row, item in few],
     }
 
@@ -209,11 +225,20 @@ def _bytes(images: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(np.asarray(images, np.float32), 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def _show_nearest(generator, images: list[np.ndarray], pairs: list, seed: int, folder: Path) -> None:
+def _features(encoder, images_at: Callable, count: int, batch: int) -> np.ndarray:
+    """float32 [count, D] of all training images; of the images themselves one batch is in memory."""
+    features = []
+    for first in range(0, count, batch):
+        # The last batch is filled up: the encoder is compiled for one size.
+        places = np.arange(first, first + batch) % count
+        features.append(np.asarray(encoder.predict_on_batch(to_unit(images_at(places))), np.float32))
+    return np.concatenate(features)[:count]
+
+
+def _show_nearest(generator, images_at: Callable, pairs: list, batch: int, seed: int, folder: Path) -> None:
     """Generated images above the real ones nearest to them."""
-    size = len(images[0])
-    above = np.concatenate([generated(generator, size, seed, row // size * size)[[row % size]] for row, _ in pairs])
-    below = np.concatenate([to_unit(images[row // size][[row % size]]) for _, row in pairs])
+    above = np.concatenate([generated(generator, batch, seed, row // batch * batch)[[row % batch]] for row, _ in pairs])
+    below = np.concatenate([to_unit(images_at(np.array([row]))) for _, row in pairs])
     sheets = [grid(np.stack(pair), columns=1) for pair in zip(above, below, strict=True)]
     with whole_file(Path(folder) / "samples" / "nearest.png") as file:
         file.write(png_of(side_by_side(sheets)))

@@ -10,6 +10,8 @@ from scipy.spatial.distance import cdist
 NEIGHBOURS = 3
 ROWS_AT_ONCE = 1024
 COPY_QUANTILE = 0.01
+THRESHOLD_ROWS = 1024
+"""Training rows whose distances to all the others say what is near: all pairs of a large corpus would take hours."""
 
 
 def fid(real: np.ndarray, made: np.ndarray) -> float:
@@ -58,20 +60,18 @@ def memorised(training: np.ndarray, made: np.ndarray, groups=None, quantile: flo
     """Generated rows that are nearer to a training row than training rows of different groups are to each other.
 
     groups: patient of each training row; None: every row is its own. {"threshold": the quantile of the distances from a
-    training row to the nearest one of another group; "share": of generated rows as near as that, about the quantile for
-    new images of the same distribution; "copies": [(generated row, training row, distance)], the nearest first;
-    "distances" float64 [n made] and "nearest" int [n made], of all}. Raises ValueError where there is one group only.
+    training row, at most THRESHOLD_ROWS of them, to the nearest one of all of another group; "share": of generated rows
+    as near as that, about the quantile for new images of the same distribution; "copies": [(generated row, training
+    row, distance)], the nearest first; "distances" float64 [n made] and "nearest" int [n made], of all}. Raises
+    ValueError where there is one group only.
     """
-    training, made = _checked(training, made)
+    training, made = np.asarray(training), np.asarray(made)
+    _assert_comparable(training, made)
     groups = np.arange(len(training)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if len(groups) != len(training) or len(np.unique(groups)) < 2:
         raise ValueError(f"{len(groups)} groups of which {len(np.unique(groups))} differ, for {len(training)} rows")
-    apart = np.concatenate(
-        [
-            np.where(groups[part][:, None] == groups[None], np.inf, cdist(training[part], training)).min(axis=1)
-            for part in _parts(len(training))
-        ]
-    )
+    asked = np.random.default_rng(0).permutation(len(training))[:THRESHOLD_ROWS]
+    _, apart = _nearest(training[asked], training, (groups[asked], groups))
     threshold = float(np.quantile(apart, quantile))
     nearest, distances = _nearest(made, training)
     rows = np.flatnonzero(distances <= threshold)
@@ -87,11 +87,15 @@ def memorised(training: np.ndarray, made: np.ndarray, groups=None, quantile: flo
 
 def _checked(real: np.ndarray, made: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     real, made = np.asarray(real, np.float64), np.asarray(made, np.float64)
+    _assert_comparable(real, made)
+    return real, made
+
+
+def _assert_comparable(real: np.ndarray, made: np.ndarray) -> None:
     if real.ndim != 2 or made.ndim != 2 or real.shape[1] != made.shape[1] or min(len(real), len(made)) < 2:
         raise ValueError(f"features {real.shape} and {made.shape} must be [n, D] of the same D, at least 2 rows each")
     if not (np.isfinite(real).all() and np.isfinite(made).all()):
         raise ValueError("features are not all finite")
-    return real, made
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
@@ -118,14 +122,20 @@ def _share_among(rows: np.ndarray, others: np.ndarray, neighbours: int) -> float
     return float(np.concatenate(inside).mean())
 
 
-def _nearest(rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the position of, and the distance to, the nearest of the others."""
-    nearest, distances = [], []
-    for part in _parts(len(rows)):
-        found = cdist(rows[part], others)
-        nearest.append(found.argmin(axis=1))
-        distances.append(found.min(axis=1))
-    return np.concatenate(nearest), np.concatenate(distances)
+def _nearest(rows: np.ndarray, others: np.ndarray, groups: tuple | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the position of, and the distance to, the nearest of the others.
+
+    groups: those of the rows and those of the others, where only others of another group count.
+    """
+    nearest, distances = np.zeros(len(rows), int), np.full(len(rows), np.inf)
+    for part in _parts(len(others)):
+        found = cdist(rows, others[part])
+        if groups is not None:
+            found[groups[0][:, None] == groups[1][None, part]] = np.inf
+        closest, least = found.argmin(axis=1), found.min(axis=1)
+        closer = least < distances
+        nearest[closer], distances[closer] = part.start + closest[closer], least[closer]
+    return nearest, distances
 
 
 def _parts(count: int) -> list[slice]:

@@ -72,6 +72,12 @@ class MethodTraining:
             raise ValueError(
                 f"a batch of {budget.batch} images is larger than the corpus ({len(self.rows)} usable images)"
             )
+        part, least = budget.batch // budget.accumulate, getattr(self.plugin, "SMALLEST_PART", 1)
+        if part < least:
+            raise ValueError(
+                f"{method} needs {least} images at a time, and batch: {budget.batch} with accumulate: "
+                f"{budget.accumulate} gives it {part}; raise batch or lower accumulate"
+            )
         self.pipeline = Pipeline(views, self.image_shape)
         for branch in range(max(1, self.plugin.BRANCHES)):
             self.pipeline.draw(seed, branch, 0, self.keys[:1])  # what cannot be drawn for these images is found now

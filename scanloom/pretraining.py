@@ -95,12 +95,14 @@ def pretrain(
             showing = plugin.showing(training.settings, model)
             sheets = SampleSheets(showing, watch.images[0], seed, folder)
             kept |= showing.networks
+        budget.assert_judged_by(_columns(training, model, watch, sheets))
         history = _train(training, model, batch_at, kept, watch, sheets, folder)
         about |= _ending(history, budget, training.decorrelates)
         about["kept_update"] = _keep(model, kept, budget, history, folder)
         if sheets:
-            origins = shards.table[["patient_id", "item_id"]].iloc[rows[watch.chosen]]
-            about["generation"] = scored(showing, trained, watch.images, origins, seed, folder)
+            origins = shards.table[["patient_id", "item_id"]].iloc[rows]
+            given = lambda places: shards.images(rows[places]), origins, watch.chosen, budget.batch
+            about["generation"] = scored(showing, trained, *given, seed, folder)
     else:
         trained = training.encoder()
         if hasattr(plugin, "prepare"):
@@ -121,6 +123,13 @@ def pretrain(
         "parameters": int(sum(np.prod(v.shape) for v in trained.trainable_variables)),
     }
     return _save(folder, trained, history, about)
+
+
+def _columns(training: MethodTraining, model, watch: Watch, sheets: SampleSheets | None) -> list[str]:
+    """Of the history: what the method reports, and what is looked at beside it."""
+    reported = getattr(model, "reported_names", None) or [metric.name for metric in model.metrics]
+    seen = watch.columns(projection_of(model, training.plugin) is not None)
+    return list(dict.fromkeys(["loss", *reported, *seen, *(sheets.columns if sheets else [])]))
 
 
 def _train(

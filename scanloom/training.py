@@ -169,8 +169,8 @@ class _Training:
         if hasattr(self.model, "joint_loss"):
             loss = self.model.joint_loss(reported)
         row = {"step": self.step, "loss": loss, "learning_rate": learning_rate, **clock.read()}
-        # A player without a turn in this interval has no loss; rules that ask for its column must still find it.
-        idle = dict.fromkeys(getattr(self.model, "loss_names", ()), math.nan)
+        # A player without a turn in this interval reports nothing; rules that ask for its columns must still find them.
+        idle = dict.fromkeys(getattr(self.model, "reported_names", ()), math.nan)
         return row | {"retries": self.retries, **idle, **reported}
 
     def load(self) -> None:

@@ -76,6 +76,12 @@ class Watch:
         row = self._numbers(*used)
         return (row if finite else dict.fromkeys(row, math.nan)) | {"weight_gain": weight_gain(encoder)}
 
+    def columns(self, projects: bool) -> list[str]:
+        """Names of the numbers of a row; projects: whether there is a head."""
+        features = np.zeros((self.monitored, 2))
+        viewed = np.zeros((len(self._viewed) // self._views, self._views, 2))
+        return [*self._numbers(features, viewed, features if projects else features[:0]), "weight_gain"]
+
     def _numbers(self, features, viewed, projected) -> dict:
         std = monitors.embedding_std(features)
         row = {

@@ -35,10 +35,10 @@ class AdversarialSettings(BaseModel):
         "identity", description="of the codes: all alike, or sigma_i = c * i^alpha"
     )
     alpha: Annotated[float, Field(le=0)] | Literal["pca"] = Field(
-        "pca", description="exponent of the power law; pca: that of the images' principal components"
+        "pca", description="exponent of prior: power; pca: that of the images' principal components"
     )
     prior_scale: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="c of the power law; null: the mean of sigma^2 is 1"
+        None, description="c of prior: power; null: the mean of sigma^2 is 1"
     )
     networks: Kind = Field("dcgan", description="kind of the generator, and of a trunk that is not the study's encoder")
     network_width: int = Field(32, ge=1, description="their channels at full size, doubled per halving")
@@ -50,7 +50,9 @@ class AdversarialSettings(BaseModel):
     )
     regressor_weight: float = Field(1.0, ge=0, description="weight of L_E for both players")
     reconstruction_weight: float = Field(0.0, ge=0, description="weight of L_R for both players; needs a regressor")
-    window: tuple[float, float] | None = Field(None, description="grey values of the second game, low and high")
+    window: tuple[float, float] | None = Field(
+        None, description="grey values of the second game, low and high; of window_in: grey within 0 and 1"
+    )
     window_in: Literal["grey", "unit"] = Field(
         "grey", description="how window is given: shares of the stored range, or the images' unit, such as HU"
     )
@@ -65,6 +67,15 @@ class AdversarialSettings(BaseModel):
     def _consistent(self):
         if self.window is not None and self.window[0] >= self.window[1]:
             raise ValueError(f"window low ({self.window[0]:g}) must be below high ({self.window[1]:g})")
+        if self.window is not None and self.window_in == "grey" and not 0 <= self.window[0] < self.window[1] <= 1:
+            raise ValueError(
+                f"window ({self.window[0]:g}, {self.window[1]:g}) is in shares of the stored range, 0 to 1; for HU, or "
+                "another unit of the images, set window_in: unit"
+            )
+        ignored = {"alpha": None if self.alpha == "pca" else self.alpha, "prior_scale": self.prior_scale}
+        for name, value in ignored.items():
+            if self.prior == "identity" and value is not None:
+                raise ValueError(f"{name} ({value:g}) is of prior: power, but prior is identity; set prior: power")
         if self.reconstruction_weight and self.regressor == "none":
             raise ValueError("reconstruction_weight needs a regressor: attached, independent or encoder")
         return self
@@ -124,21 +135,35 @@ def windowed(images, window: tuple[float, float]):
 
 def showing(settings: AdversarialSettings, model) -> Showing:
     """The generator, reconstructions of real images where there is a regressor, and both as the window shows them."""
-    generator = model.players[0].networks["generator"]
+    networks = model.players[0].networks
+    kept = {"generator": networks["generator"]}
+    if settings.regressor != "none":
+        kept["regressor"] = regressor_of(networks)
 
     def further(real, made):
-        return pictures(settings, model, real, made)
+        return pictures(settings, kept, real, made)
 
-    return Showing(generator, {"generator": generator}, further)
+    return Showing(networks["generator"], kept, further)
 
 
-def pictures(settings: AdversarialSettings, model, real: np.ndarray, made: np.ndarray) -> dict[str, np.ndarray]:
-    """What else to look at beside `made`, generated images: real ones, reconstructed, and both windowed."""
-    networks, shown = model.players[0].networks, {}
-    if settings.regressor != "none":
-        trunk, heads = ("reader", "reader_heads") if "reader" in networks else ("trunk", "heads")
-        noise = networks[heads].predict_on_batch(networks[trunk].predict_on_batch(real))["noise"]
-        shown["reconstructed"] = networks["generator"].predict_on_batch(noise)
+def regressor_of(networks: dict):
+    """Model from images [batch, *spatial, channels] to the noise [batch, latent] they were made of, as one."""
+    trunk, heads = ("reader", "reader_heads") if "reader" in networks else ("trunk", "heads")
+    body, heads = networks[trunk], networks[heads]
+    noise = keras.Model(heads.input, heads.output["noise"], name="noise_head")(body.output)
+    noise = keras.layers.Activation("linear", dtype="float32", name="noise")(noise)
+    return keras.Model(body.input, noise, name="regressor")
+
+
+def pictures(settings: AdversarialSettings, kept: dict, real: np.ndarray, made: np.ndarray) -> dict[str, np.ndarray]:
+    """What else to look at beside `made`, generated images: real ones, reconstructed, and both windowed.
+
+    kept: "generator", and "regressor" where there is one.
+    """
+    shown = {}
+    if "regressor" in kept:
+        noise = kept["regressor"].predict_on_batch(real)
+        shown["reconstructed"] = kept["generator"].predict_on_batch(noise)
     if settings.window is not None:
         for name, images in (("generated_windowed", made), ("real_windowed", real)):
             shown[name] = keras.ops.convert_to_numpy(windowed(images, settings.window))

@@ -46,10 +46,17 @@ def _finished(inputs, x, image_shape: tuple[int, ...], seed: int):
     """The model with its last layer, whose outputs start near zero: images, and logits of grey, are small numbers."""
     last = _layer("Conv", len(image_shape) - 1)(image_shape[-1], 3, padding="same", name="pixels")
     decoder = initialise(keras.Model(inputs, last(x), name="decoder"), seed)
-    channels_in, channels_out = last.kernel.shape[-2:]
-    # `initialise` counts what a pixel goes to; on what it comes from, its outputs would deviate by sqrt(in / out).
-    last.kernel.assign(last.kernel * (FIRST_OUTPUTS * math.sqrt(channels_out / channels_in)))
+    deviate(last, FIRST_OUTPUTS)
     return decoder
+
+
+def deviate(last, deviation: float) -> None:
+    """Scale the new kernel of a convolution whose inputs are normalised and rectified, so that its outputs deviate so.
+
+    `initialise` counts what a pixel goes to; of what it comes from, its outputs would deviate by sqrt(in / out).
+    """
+    channels_in, channels_out = last.kernel.shape[-2:]
+    last.kernel.assign(last.kernel * (deviation * math.sqrt(channels_out / channels_in)))
 
 
 def levels(spatial: tuple[int, ...], grid: tuple[int, ...]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

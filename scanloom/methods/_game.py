@@ -21,11 +21,11 @@ def networks(encoder, settings: AdversarialSettings, image_shape: tuple[int, ...
     regressor: "reader" and "reader_heads". normalisation: of a discriminator that is not the study's encoder.
     """
 
-    def trunk(normalisation, seed):
-        width = settings.network_width
-        return own_trunk(settings.networks, width, normalisation, image_shape, seed)
+    def trunk(normalisation):
+        # Another seed: a study whose encoder is a discriminator would else start with two networks alike.
+        return own_trunk(settings.networks, settings.network_width, normalisation, image_shape, seed + 1)
 
-    judge = encoder if settings.regressor != "encoder" else trunk(normalisation, seed)
+    judge = encoder if settings.regressor != "encoder" else trunk(normalisation)
     judge = body_of(judge, settings.head_from)
     asked = {"logit": 1, "windowed": 1, "noise": settings.latent}
     if settings.window is None:
@@ -35,8 +35,7 @@ def networks(encoder, settings: AdversarialSettings, image_shape: tuple[int, ...
     nets = {"trunk": judge, "heads": heads(judge, asked, seed)}
     nets["generator"] = generator(settings.networks, sigmas_of(settings), image_shape, settings.network_width, seed)
     if settings.regressor in ("independent", "encoder"):
-        # Another seed: a study whose encoder is a discriminator would else start with two networks alike.
-        reader = encoder if settings.regressor == "encoder" else trunk(None, seed + 1)
+        reader = encoder if settings.regressor == "encoder" else trunk(None)
         nets["reader"] = body_of(reader, settings.head_from)
         nets["reader_heads"] = heads(nets["reader"], {"noise": settings.latent}, seed, "reader_heads")
     return nets

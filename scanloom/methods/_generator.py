@@ -4,7 +4,8 @@ dcgan: transposed convolutions (Radford et al., arXiv 1511.06434), those of the 
 normalisation, ReLU, doubling, 3x3, normalisation, ReLU, 3x3 with a 1x1 shortcut (Gulrajani et al., arXiv 1704.00028,
 appendix; Miyato & Koyama, 1802.05637). Both start from a grid of about 4 places per axis and double it as often as the
 image needs; sizes that are no power of two times 4 are cut at the end of their axes. Differences: a sigmoid instead of
-tanh, because images span [0, 1] here, and the initial weights of the encoders.
+tanh, because images span [0, 1] here, and the initial weights of the encoders, but for the last convolution, from which
+the sigmoid would start saturated.
 """
 
 import math
@@ -12,9 +13,11 @@ from typing import Literal
 
 from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
-from scanloom.methods._decoder import SMALLEST_GRID, WIDEST, decoder_of_vectors, levels
+from scanloom.methods._decoder import SMALLEST_GRID, WIDEST, decoder_of_vectors, deviate, levels
 
 Kind = Literal["dcgan", "residual"]
+FIRST_LOGITS = 1.0
+"""Standard deviation of a residual generator's logits of grey before training."""
 
 
 def generator(kind: Kind, sigmas: tuple[float, ...], image_shape: tuple[int, ...], width: int, seed: int):
@@ -42,7 +45,9 @@ def _residual(size: int, image_shape: tuple[int, ...], width: int, seed: int):
     for left, (strides, sizes) in zip(reversed(range(len(plan))), plan, strict=True):
         x = _block(x, width * min(2**left, WIDEST), strides, sizes, f"block{left}")
     x = _conv(_norm_relu(x, "last"), image_shape[-1], 3, rank, "pixels", bias=True)
-    return initialise(keras.Model(inputs, x, name="residual_decoder"), seed)
+    body = initialise(keras.Model(inputs, x, name="residual_decoder"), seed)
+    deviate(body.get_layer("pixels"), FIRST_LOGITS)
+    return body
 
 
 def _block(x, channels: int, strides, sizes, name: str):

@@ -8,6 +8,8 @@ import numpy as np
 
 LARGEST_EDGE = 64
 """Images are averaged down to edges of about this before their components are computed."""
+AT_ONCE = 8
+"""Images that are float64 at full size at a time."""
 
 
 def prior_sigmas(size: int, alpha: float, scale: float | None = None) -> tuple[float, ...]:
@@ -24,8 +26,10 @@ def pca_exponent(images: np.ndarray, components: int) -> float:
     of what n images can have: the last ones of a small sample are too small. images: any numbers [n, ...]. Raises
     ValueError where fewer than 3 components vary.
     """
-    rows = _shrunk(np.asarray(images, np.float64)).reshape(len(images), -1)
-    rows = rows - rows.mean(axis=0)
+    starts = range(0, len(images), AT_ONCE)
+    rows = [_shrunk(np.asarray(images[start : start + AT_ONCE], np.float64)) for start in starts]
+    rows = np.concatenate(rows).reshape(len(images), -1)
+    rows -= rows.mean(axis=0)
     deviations = np.linalg.svd(rows, compute_uv=False) / np.sqrt(max(1, len(rows) - 1))
     used = min(components, len(rows) // 2, int((deviations > 1e-9 * max(deviations[0], 1e-300)).sum()))
     if used < 3:

@@ -23,6 +23,7 @@ TRAINS = True
 USES_LABELS = False
 FRESH_PER_SEED = False
 BRANCHES = 1
+SMALLEST_PART = 4  # images that pass together: codes are shuffled among half of them, and one alone stays what it is
 LEAK = 0.2
 MOMENTA = (0.5, 0.9)  # of the discriminator's Adam, as in the paper; the autoencoder has the study's
 

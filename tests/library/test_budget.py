@@ -93,9 +93,21 @@ def test_a_method_whose_encoder_labels_choose_is_a_reference(values):
     assert planning.methods_with_labels(study_from(with_(values, overrides=watched))) == ["supervised"], "keep: last"
 
 
+@pytest.mark.parametrize(
+    "metric",
+    ["discriminator_accuracy", "discriminator_soft_accuracy", "generator_adversarial", "discriminator_distance"],
+)
+def test_what_players_win_from_each_other_tells_nothing(metric):
+    with pytest.raises(ValueError, match=f"'{metric}' is no column .* <player>_reconstruction"):
+        Budget(early_stopping={"metric": metric})
+
+
 def test_better_is_lower_for_losses_and_higher_for_scores():
     assert better("generator_loss", 1.0, 2.0)
     assert better("reconstruction", 1.0, 2.0)
+    assert better("autoencoder_reconstruction", 1.0, 2.0)
+    assert better("generator_reading", 1.0, 2.0)
+    assert better("knn_vessel_loss", 2.0, 1.0), "a label of this name"
     assert better("projection_redundancy", 0.1, 0.3)
     assert better("loss", 1.0, 2.0)
     assert not better("loss", 1.9, 2.0, least=0.2)

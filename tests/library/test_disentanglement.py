@@ -115,3 +115,14 @@ def test_the_heads_place_and_size_are_in_the_picture():
     assert np.corrcoef((weight * columns).sum((1, 2)) / total, left)[0, 1] > 0.95
     assert np.corrcoef((weight * rows).sum((1, 2)) / total, back)[0, 1] > 0.9
     assert np.corrcoef((weight > 0).sum((1, 2)), size)[0, 1] > 0.6
+
+
+def test_factors_need_not_be_whole_numbers():
+    angles = FACTOR_STEPS * [0.25, 0.5, 0.1] - 0.3
+    noise = np.random.default_rng(3).normal(size=(len(FACTOR_STEPS), 5))
+    given, whole = (
+        disentanglement_scores(perfect() + noise, angles),
+        disentanglement_scores(perfect() + noise, FACTOR_STEPS),
+    )
+    for name, score in whole.items():
+        assert np.isclose(given[name], score), name

@@ -141,11 +141,13 @@ def test_volumes_are_traversed_in_their_middle_slices(tmp_path):
     assert np.array_equal(sheet, grid(arrays["images"].reshape(27, 3, 3, 1), 9))
 
 
-def scores_of(network, real, tmp_path, patients=None):
-    images = [np.rint(part * 255).astype(np.uint8) for part in np.split(real, 4)]
+def scores_of(network, real, tmp_path, patients=None, compared=None, batch=None):
+    images = np.rint(real * 255).astype(np.uint8)
     patients = [f"p{i}" for i in range(len(real))] if patients is None else patients
     origins = pd.DataFrame({"patient_id": patients, "item_id": [f"item{i}" for i in range(len(real))]})
-    return scored(Showing(network, {"generator": network}), flat_encoder(), images, origins, 3, tmp_path)
+    compared = np.arange(len(real)) if compared is None else compared
+    given = images.__getitem__, origins, compared, batch or len(real) // 4
+    return scored(Showing(network, {"generator": network}), flat_encoder(), *given, 3, tmp_path)
 
 
 def test_a_generator_of_the_real_distribution_scores_like_real_images_and_a_narrow_one_does_not(tmp_path):
@@ -175,6 +177,20 @@ def test_a_generator_that_repeats_a_training_image_is_caught_and_named(tmp_path)
     assert np.array_equal(generated(loaded, 3, 3), generated(generator(), 3, 3))
 
 
+def test_copies_of_training_images_outside_the_compared_sample_are_found_and_shown(tmp_path):
+    real = np.random.default_rng(2).random((90, *SHAPE))
+    real[60:90] = generated(generator(), 30, 3)
+    found = scores_of(generator(), real, tmp_path, compared=np.arange(60), batch=20)
+    assert (found["images"], found["copies_share"], found["memorised_against"]) == (30, 1.0, 90)
+    assert all(item == f"item{60 + number}" for number, item, _ in found["nearest"])
+    pairs = np.asarray(Image.open(tmp_path / "samples" / "nearest.png")).astype(int)
+    assert np.abs(pairs[:2, :2] - pairs[-2:, :2]).max() <= 1
+    sample_alone = scores_of(generator(), real[:60], tmp_path, batch=20)
+    assert {name: found[name] for name in ("fid", "kid", "precision", "recall")} == {
+        name: sample_alone[name] for name in ("fid", "kid", "precision", "recall")
+    }
+
+
 def test_one_patient_is_too_few_for_scores(tmp_path):
     assert scores_of(generator(), RNG.random((16, *SHAPE)), tmp_path, ["p"] * 16) == {"images": 8}
     assert (tmp_path / "generator.keras").exists()
@@ -197,7 +213,7 @@ def test_a_pretraining_leaves_samples_and_scores_and_repeats_them_after_a_stop(t
     }
     about = tiny.run("gan", tmp_path, corpus, **given)
     assert json.loads((tmp_path / "run.json").read_text()) == about
-    assert about["generation"]["images"] == 24
+    assert (about["generation"]["images"], about["generation"]["memorised_against"]) == (24, 48)
     assert np.isfinite([about["generation"][name] for name in ("fid", "kid", "precision", "recall")]).all()
     names = {path.name for path in (tmp_path / "samples").iterdir()}
     assert names == {"00000002.png", "00000004.png", "latest.npz", "nearest.png"}
@@ -207,6 +223,34 @@ def test_a_pretraining_leaves_samples_and_scores_and_repeats_them_after_a_stop(t
     assert np.isfinite(history[reports]).all(axis=None)
     again = tiny.run("gan", tmp_path, corpus, **given)
     assert again["generation"] == about["generation"]
+
+
+@pytest.mark.parametrize("regressor", ["attached", "encoder"])
+def test_an_adversarial_method_leaves_a_regressor_that_belongs_to_its_generator_whatever_the_budget_keeps(
+    tmp_path, regressor
+):
+    budget = tiny.Budget(
+        updates=8,
+        batch=8,
+        learning_rate=2e-2,
+        interval=2,
+        schedule={"constant": {}},
+        keep="best",
+        best_by="dead_units",
+        ema_momentum=0.5,
+        monitors={"images": 24},
+    )
+    settings = {"network_width": 2, "latent": 4, "regressor": regressor}
+    about = tiny.run("gan", tmp_path, **GIVEN | {"budget": budget, "method_settings": settings})
+    assert about["kept_update"] < 8, "else this test shows nothing"
+    load = keras.saving.load_model
+    encoder, reader, maker = (load(tmp_path / f"{name}.keras") for name in ("encoder", "regressor", "generator"))
+    body = keras.Model(reader.input, reader.get_layer("features").output)
+    pictures = np.load(tmp_path / "pictures.npz")
+    real = np.load(tmp_path / "samples" / "latest.npz")["real"] / np.float32(255)
+    assert np.allclose(body.predict_on_batch(real), encoder.predict_on_batch(real), atol=1e-6)
+    rebuilt = maker.predict_on_batch(reader.predict_on_batch(real))
+    assert np.abs(pictures["reconstructed"] - 255 * rebuilt).max() < 1
 
 
 def test_the_players_optimizers_have_the_methods_momenta():

@@ -108,6 +108,18 @@ def test_new_images_of_the_same_distribution_are_called_copies_as_often_as_the_q
     assert np.mean(shares) == pytest.approx(0.1, abs=0.03)
 
 
+def test_nearest_rows_of_many_are_those_of_all_and_the_threshold_is_near_that_of_all_pairs():
+    training, made = RNG.normal(size=(2600, 4)), RNG.normal(size=(40, 4))
+    patients = np.arange(2600) // 2
+    found = memorised(training.astype(np.float32), made, patients, quantile=0.2)
+    apart = np.linalg.norm(made[:, None] - training[None], axis=2)
+    assert np.array_equal(found["nearest"], apart.argmin(axis=1))
+    assert np.allclose(found["distances"], apart.min(axis=1), rtol=1e-4)
+    between = np.linalg.norm(training[:, None] - training[None], axis=2)
+    between[patients[:, None] == patients[None]] = np.inf
+    assert found["threshold"] == pytest.approx(np.quantile(between.min(axis=1), 0.2), rel=0.1)
+
+
 def test_slices_of_one_patient_are_no_reason_to_expect_near_copies():
     patients = RNG.normal(size=(60, 4))
     training = np.repeat(patients, 5, axis=0) + 1e-3 * RNG.normal(size=(300, 4))

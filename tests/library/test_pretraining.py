@@ -244,6 +244,21 @@ def test_players_without_a_turn_in_an_interval_have_no_loss_there_and_end_nothin
     assert (about["kept_update"], about["stopped"]) == (2, None)
 
 
+def test_a_column_of_another_method_is_refused_before_the_first_update_with_a_name_that_works(tmp_path):
+    given = SMALL_CNN | {"method_settings": {"latent": 3, "decoder_width": 2, "hidden": 8}}
+    rule = {"metric": "reconstruction", "patience": 3}
+    with pytest.raises(DoesNotFit, match=r"early_stopping: .*'reconstruction'.*mean 'autoencoder_reconst") as refusal:
+        tiny.run("factor_vae", tmp_path, budget=options(early_stopping=rule), **given)
+    assert "accuracy" not in str(refusal.value)
+    assert not (tmp_path / "checkpoints").exists()
+    advised = rule | {"metric": "autoencoder_reconstruction"}
+    chosen = options(updates=3, interval=1, keep="best", best_by="autoencoder_kl", early_stopping=advised)
+    about = tiny.run("factor_vae", tmp_path, budget=chosen, **given)
+    history = pd.read_parquet(tmp_path / "history.parquet")
+    assert list(history["autoencoder_reconstruction"].isna()) == [False, True, False], "the other player's turn"
+    assert about["kept_update"] == history["step"][history["autoencoder_kl"].argmin()]
+
+
 def test_an_encoder_that_fits_parts_of_images_alone_is_refused_before_the_first_update(tmp_path):
     vit = {"encoder": "vit", "encoder_settings": {"patch": 1, "width": 12, "depth": 1, "positions": "learned"}}
     with pytest.raises(DoesNotFit, match=r"jigsaw shows the encoder images of shape .*other weights.*sincos"):

@@ -60,8 +60,8 @@ def _scores(tables: StudyTables, corpus: str, methods: list[str]) -> Table:
         rows=tuple(rows),
         caption="In the features of each method's own encoder, so not comparable between methods. FID is good near "
         "that of other real images. Precision: share of made images among real ones. Recall: share of real images "
-        "among made ones. Copies: made images as near to a training image as 1 % of different patients' images are "
-        "to each other. A latent number is used if the variance of its posterior mean over images exceeds 0.01.",
+        "among made ones. Copies: made images as near to any training image as 1 % of different patients' images "
+        "are to each other. A latent number is used if the variance of its posterior mean over images exceeds 0.01.",
         sources=tuple(_name(corpus, method) for method in methods),
         numeric=frozenset(NUMBERS),
     )

@@ -1,5 +1,7 @@
 """What both adversarial methods share: who moves, whose statistics, terms beside the game, prior and window."""
 
+import tracemalloc
+
 import adversarial_toys as toys
 import keras
 import numpy as np
@@ -105,6 +107,8 @@ def test_another_window_is_another_loss_for_both_players_and_a_window_of_everyth
     assert not np.isclose(narrow, other, rtol=1e-3).any()
     images = RNG.random((2, 3, 3, 1), np.float32)
     assert np.allclose(windowed(images, (0.0, 1.0)), images, atol=1e-7)
+    assert gan.Settings(window=(0, 1)).window == (0, 1)
+    assert gan.Settings(window=(-40, 120), window_in="unit").window == (-40, 120)
 
 
 def test_windows_in_the_images_unit_become_shares_of_what_is_stored():
@@ -155,6 +159,17 @@ def test_smooth_images_have_steeper_spectra_than_noise_and_too_few_have_none():
         pca_exponent(noise[:4], 20)
 
 
+def test_the_exponent_of_volumes_takes_little_memory_beside_what_is_decomposed():
+    volumes = RNG.integers(0, 65536, (48, 256, 16, 16, 1)).astype(np.uint16)
+    tracemalloc.start()
+    found = pca_exponent(volumes, 8)
+    largest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    shrunk = volumes.reshape(48, 64, 4, 16, 16, 1).mean(axis=2)
+    assert found == pca_exponent(shrunk, 8)
+    assert largest < 4 * shrunk.nbytes, "all volumes as float64 would be 4 already"
+
+
 def test_whoever_runs_the_saved_generator_samples_from_the_prior_it_was_trained_with(tmp_path):
     settings = gan.Settings(**EVERYTHING | {"latent": 6, "prior": "power", "alpha": -2.0})
     trained = gan.showing(settings, toys.build(gan, settings)).networks["generator"]
@@ -176,6 +191,7 @@ def test_images_in_every_picture_are_what_their_name_says():
     nets = model.players[0].networks
     noise = nets["heads"](nets["trunk"](real))["noise"]
     assert np.allclose(found["reconstructed"], nets["generator"](noise), atol=1e-5)
+    assert set(gan.showing(settings, model).networks) == {"generator", "regressor"}
     assert gan.showing(gan.Settings(regressor="none"), model).pictures(real, made) == {}
 
 
@@ -183,8 +199,12 @@ def test_images_in_every_picture_are_what_their_name_says():
     ("values", "message"),
     [
         ({"window": (0.6, 0.2)}, r"window low \(0.6\) must be below high \(0.2\)"),
+        ({"window": (0, 80)}, r"window \(0, 80\) is in shares of the stored range, 0 to 1; for HU.* window_in: unit"),
+        ({"window": (-0.1, 0.5)}, r"window \(-0.1, 0.5\) is in shares"),
         ({"regressor": "none", "reconstruction_weight": 1.0}, "reconstruction_weight needs a regressor"),
         ({"alpha": 0.5}, "alpha"),
+        ({"alpha": -1.0}, r"alpha \(-1\) is of prior: power, but prior is identity; set prior: power"),
+        ({"prior_scale": 2.0}, r"prior_scale \(2\) is of prior: power"),
         ({"regresor": "none"}, "Did you mean 'regressor'"),
     ],
 )

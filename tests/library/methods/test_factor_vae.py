@@ -3,10 +3,13 @@
 import keras
 import method_trials as trials
 import numpy as np
+import pytest
+import tiny_corpus as tiny
 from scipy import stats
 from scipy.special import log_softmax
 
 from scanloom.method_batches import draws
+from scanloom.method_training import DoesNotFit, MethodTraining
 from scanloom.methods import factor_vae
 from scanloom.methods.factor_vae import Settings, discriminator_loss, permuted, total_correlation
 from scanloom.optimizers import adam, optimizer_of
@@ -50,6 +53,26 @@ def test_the_discriminator_has_the_papers_momenta():
     _, discriminator = trials.make("factor_vae", 2)[0].players
     chosen = optimizer_of(discriminator, adam, adam.Settings(), 0.0)
     assert (chosen.beta_1, chosen.beta_2) == (0.5, 0.9)
+
+
+@pytest.mark.parametrize(("batch", "accumulate", "part"), [(2, 1, 2), (3, 1, 3), (8, 4, 2)])
+def test_so_few_images_that_nothing_would_be_shuffled_are_refused(batch, accumulate, part):
+    def training(batch, accumulate):
+        return MethodTraining(
+            tiny.TinyCorpus(),
+            method="factor_vae",
+            method_settings={},
+            encoder="small_cnn",
+            encoder_settings={},
+            views=[],
+            budget=tiny.Budget(batch=batch, accumulate=accumulate),
+            seed=0,
+        )
+
+    told = f"factor_vae needs 4 images at a time, and batch: {batch} with accumulate: {accumulate} gives it {part}"
+    with pytest.raises(DoesNotFit, match=told):
+        training(batch, accumulate)
+    training(8, 2)
 
 
 def test_each_player_moves_its_own_networks_and_reports_its_own_numbers():

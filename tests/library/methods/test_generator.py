@@ -20,6 +20,16 @@ def test_images_of_any_size_span_nought_to_one_and_differ_with_the_noise(kind, s
     assert np.abs(images[0] - images[1]).max() > 1e-3
 
 
+@pytest.mark.parametrize(("kind", "deviation"), [("dcgan", 0.1), ("residual", 1.0)])
+@pytest.mark.parametrize("shape", [(32, 32, 1), (32, 32, 3), (8, 16, 8, 2)])
+def test_no_pixel_starts_black_or_white(kind, deviation, shape):
+    model = generator(kind, (1.0,) * 16, shape, width=16, seed=0)
+    images = np.asarray(model(np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32), training=True))
+    logits = np.log(images / (1 - images.astype(np.float64)))
+    assert 0.5 * deviation < logits.std() < 2 * deviation
+    assert ((images < 0.01) | (images > 0.99)).mean() < 0.01
+
+
 @pytest.mark.parametrize("kind", ["dcgan", "residual"])
 @pytest.mark.parametrize(("shape", "doublings"), [((64, 64, 1), 4), ((512, 512, 1), 7), ((64, 64, 64, 1), 4)])
 def test_published_sizes_have_as_many_doublings_as_their_discriminator_has_halvings(kind, shape, doublings):
@@ -44,15 +54,17 @@ def test_a_doubling_repeats_places_and_a_shortcut_alone_keeps_them():
     assert np.ptp(starts) > 1
 
 
-def test_the_seed_decides_every_network_and_no_two_start_alike():
-    settings = gan.Settings(latent=3, network_width=2, regressor="independent")
+@pytest.mark.parametrize("regressor", ["independent", "encoder"])
+def test_the_seed_decides_every_network_and_no_two_start_alike(regressor):
+    settings = gan.Settings(latent=3, network_width=2, regressor=regressor)
     trunk = own_trunk("dcgan", 2, None, (16, 16, 1), seed=0)
     one, again, other = (networks(trunk, settings, (16, 16, 1), seed, None) for seed in (0, 0, 1))
-    for name in ("heads", "generator", "reader", "reader_heads"):
+    made = "reader" if regressor == "independent" else "trunk"
+    for name in ("heads", "generator", made, "reader_heads"):
         first, second, third = (nets[name].get_weights() for nets in (one, again, other))
         assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
         assert not all(np.array_equal(a, b) for a, b in zip(first, third, strict=True))
-    assert not np.array_equal(one["reader"].get_weights()[0], trunk.get_weights()[0])
+    assert not np.array_equal(one["reader"].get_weights()[0], one["trunk"].get_weights()[0])
 
 
 def test_sizes_that_cannot_be_halved_are_named():
