@@ -79,8 +79,10 @@ def finetune(
     shards: `.table` and `.images(rows)` of `records.open_shards`. fraction_table: seed, patient_id of the labelled
     training patients. views: a `view_pipeline.Pipeline`. folder: belongs to exactly this job (`run_store` names it by
     content); finished trainings are kept in its `checkpoints/` and used again when the job was killed. The chosen model
-    of the first seed is written to `folder/model.keras`: images in [0, 1] to logits, with the layer "feature_map".
-    Raises ValueError when the encoder's file does not fill the whole encoder.
+    of the first seed is written to `folder/model.keras`: images in [0, 1] to logits, with the layer "feature_map". A
+    learning rate that diverges is not chosen: it has no updates, no validation_score and no history.
+    Raises ValueError when the encoder's file does not fill the whole encoder, FloatingPointError when all rates of a
+    seed diverge.
     """
     folder = Path(folder)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -90,14 +92,22 @@ def finetune(
         rows = labelled_rows(shards.table, task, patients_of(fraction_table, seed))
         run = {"method": arm.method, "schedule": SCHEDULE, "fraction": float(fraction), "seed": seed}
         fits = [trainer.fit(seed, rate, rows, keep_weights=seed == seeds[0]) for rate in settings.learning_rates]
-        best = preferred(fits)
+        finished = [index for index, fit in enumerate(fits) if fit is not None]
+        if not finished:
+            rates = ", ".join(f"{rate:g}" for rate in settings.learning_rates)
+            raise FloatingPointError(
+                f"{arm.method}, seed {seed}: training diverges at every learning rate ({rates}); "
+                "lower arms.finetuned.learning_rates"
+            )
+        best = finished[preferred([fits[index] for index in finished])]
         for split in ("validation", "test"):
             probabilities = softmax(fits[best][split])
             predictions.append(predictions_table(shards.table, task, getattr(rows, split), probabilities, run))
         for index, (rate, fit) in enumerate(zip(settings.learning_rates, fits, strict=True)):
             chosen = {"candidate": f"learning_rate={rate:g}", "chosen": index == best}
             selection.append({**run, **chosen, **_selection_of(fit, rate, shards.table, rows)})
-            history.append(fit["history"].assign(**run, **chosen))
+            if fit is not None:
+                history.append(fit["history"].assign(**run, **chosen))
         if seed == seeds[0]:
             trainer.save_model(fits[best]["weights"], folder / "model.keras")
     return Result(
@@ -114,12 +124,13 @@ _SELECTION_COLUMNS = [
 ]
 
 
-def _selection_of(fit: dict, learning_rate: float, table: pd.DataFrame, rows: LabelledRows) -> dict:
+def _selection_of(fit: dict | None, learning_rate: float, table: pd.DataFrame, rows: LabelledRows) -> dict:
+    reached = {"updates": 0, "validation_score": np.nan} if fit is None else fit
     return {
         "learning_rate": learning_rate,
         "l2": np.nan,
-        "updates": fit["updates"],
-        "validation_score": fit["validation_score"],
+        "updates": reached["updates"],
+        "validation_score": reached["validation_score"],
         "labelled_patients": table["patient_id"].iloc[rows.train].nunique(),
         "labelled_images": len(rows.train),
     }
@@ -171,13 +182,21 @@ class _Trainer:
         self.network = None
         self.initial = (None, None)
 
-    def fit(self, seed: int, learning_rate: float, rows: LabelledRows, keep_weights: bool) -> dict:
-        """Logits of validation and test, validation_score, the updates it was reached at, history (and weights)."""
+    def fit(self, seed: int, learning_rate: float, rows: LabelledRows, keep_weights: bool) -> dict | None:
+        """Logits of validation and test, validation_score, the updates it was reached at, history (and weights).
+
+        None where the training diverges.
+        """
         path = self.folder / f"seed-{seed}-learning_rate-{learning_rate:g}.npz"
         if not path.exists():
             if self.network is None:
                 self._make(seed)
-            fit = self._train(seed, learning_rate, rows)
+            try:
+                fit = self._train(seed, learning_rate, rows)
+            except FloatingPointError as error:
+                label = f"{self.arm.method}, seed {seed}, learning rate {learning_rate:g}"
+                log.warning("%s diverges and is not chosen: %s", label, error)
+                return None
             _write_fit(path, fit if keep_weights else {**fit, "weights": []})
         return _read_fit(path)
 
@@ -239,7 +258,10 @@ class _Trainer:
         self._reset(seed)
 
         def validate(update: int, row: dict) -> dict:
-            probabilities = softmax(self._logits(rows.validation))
+            logits = self._logits(rows.validation)
+            if not np.isfinite(logits).all():
+                raise FloatingPointError(f"logits of validation images are not finite after update {update}")
+            probabilities = softmax(logits)
             found = {
                 "validation_score": selection_score(labels, probabilities),
                 "validation_loss": selection_loss(labels, probabilities),

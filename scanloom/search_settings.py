@@ -6,9 +6,10 @@ They stand apart from `config.py` as those of the arms do: the code of a trial d
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from scanloom.strict_models import Strict
+from scanloom.view_choice import written_out
 
 MOST_TRIALS = 1000
 """Of one search: a grid that multiplies out to more is a slip."""
@@ -46,6 +47,19 @@ def _assert_few(settings: int) -> None:
         raise ValueError(
             f"{settings} settings; at most {MOST_TRIALS} are tried. Drawing some (kind: random) costs less"
         )
+
+
+def _one_list(views: Any) -> Any:
+    """Views without presets, one list of them: that of one branch is no base of the others."""
+    if views is None:
+        return None
+    views = written_out(views)
+    if isinstance(views, dict):
+        raise ValueError(
+            f"these views differ by branch ({', '.join(views)}), and candidates are put behind one list; write a list "
+            "of views or a preset that is one, such as {preset: chest_xray}"
+        )
+    return views
 
 
 class Probe(Strict):
@@ -100,7 +114,9 @@ class TransformationScan(_Search):
     """The base's views alone, then with one candidate more, then with several."""
 
     kind: Literal["transformation_scan"]
-    base: list[Any] | None = Field(None, description="views all trials have; null: the study's")
+    base: Annotated[list[Any] | dict[str, str] | None, BeforeValidator(_one_list)] = Field(
+        None, description="views all trials have: a list, or {preset: name}; null: the study's"
+    )
     candidates: list[Any] = Field(min_length=1, description="views put behind the base's, in this order")
     at_once: int = Field(1, ge=1, description="most candidates in one trial: 2 tries all pairs too")
     probe: Probe = Probe()

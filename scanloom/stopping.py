@@ -3,12 +3,13 @@
 `rows` are the rows of the history so far.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from scanloom.budget import Budget, DoesNotFit, EarlyStopping, Threshold, better
-from scanloom.collapse import INTERVALS, lasting_collapse, settled_after
+from scanloom.collapse import INTERVALS, SETTLED, lasting_collapse, settled_after
 
 
 def stop_rule(budget: Budget, decorrelates: bool = False) -> Callable[[list[dict]], str | None]:
@@ -28,15 +29,32 @@ def stop_rule(budget: Budget, decorrelates: bool = False) -> Callable[[list[dict
 
 
 def slow_to_judge(budget: Budget, images: int) -> str | None:
-    """What to say where the rule for collapse, which wants three rows in a row, needs more than three epochs."""
-    epoch = images / budget.batch
-    if not budget.monitors.stop_on_collapse or budget.interval <= epoch:
+    """What to say where the rule for collapse ends nothing within `updates`, or looks less than once in an epoch."""
+    if not budget.monitors.stop_on_collapse:
         return None
+    epoch, settled = images / budget.batch, settled_after(budget.ema_momentum)
+    earliest = _earliest(budget.interval, settled)
+    if earliest > budget.updates:
+        average = "" if budget.ema_momentum is None else f" with ema_momentum {budget.ema_momentum:g}"
+        sooner = "" if settled == SETTLED else ", lower ema_momentum"
+        sooner += "" if _earliest(1, settled) > budget.updates else ", lower interval"
+        return (
+            f"no collapse will be stopped{average}: it takes {INTERVALS} looks from update {settled} on, so "
+            f"update {earliest} at the earliest, and the training ends at {budget.updates}; raise updates{sooner}"
+        )
+    if budget.interval <= epoch:
+        return None
+    once_an_epoch = max(1, int(epoch))
     return (
         f"monitors look once in {budget.interval / epoch:.2g} epochs, so a collapse is stopped after "
-        f"{INTERVALS * budget.interval / epoch:.2g} at the earliest; interval: {max(1, int(epoch))} would do it in "
-        f"{INTERVALS}"
+        f"{earliest / epoch:.3g} at the earliest; interval: {once_an_epoch} would do it in "
+        f"{_earliest(once_an_epoch, settled) / epoch:.3g}"
     )
+
+
+def _earliest(interval: int, settled: int) -> int:
+    """The first update at which a collapse can be told: enough looks, none before the network has settled."""
+    return (math.ceil(settled / interval) + INTERVALS - 1) * interval
 
 
 def _reached(rows: list[dict], threshold: Threshold) -> str | None:

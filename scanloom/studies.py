@@ -20,6 +20,7 @@ from scanloom import planning, plugins
 from scanloom.budget import overridden
 from scanloom.config import Study
 from scanloom.run_store import fingerprint
+from scanloom.search_checks import check, full_path, may_be_equal
 from scanloom.search_settings import (
     Grid,
     LearningRateRange,
@@ -30,9 +31,6 @@ from scanloom.search_settings import (
 from scanloom.spoken_values import spoken, spoken_value
 from scanloom.strict_models import ConfigError
 from scanloom.view_choice import branches_of
-
-VARIED = ("pretraining", "methods", "encoder", "views", "arms", "method")
-"""What a trial may have otherwise. The rest is the data and what is asked of them: another study."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,13 @@ def method_of(study: Study, name: str) -> str:
 
 
 def trials(study: Study, name: str) -> list[Trial]:
-    """All trials of a search in the order of its settings, each once. Raises ConfigError."""
+    """All trials of a search in the order of its settings, each once. Raises ConfigError.
+
+    Draws may repeat a setting; values of a list that make equal trials are a slip.
+    """
     search = study.studies[name]
     where = f"studies.{name}"
-    _check(study, search, where)
+    check(study, search, where)
     found: dict[str, Trial] = {}
     for number, (label, values) in enumerate(_settings(study, search), start=1):
         trial_study, method = _with(study, name, {**search.fixed, **values}, where, label)
@@ -80,23 +81,28 @@ def trials(study: Study, name: str) -> list[Trial]:
         for seed in search.seeds[: 1 if once else None]:
             job = _job(trial_study, study, name, method, seed)
             trial = Trial(name, number, label or "as the study", values, seed, job)
-            found.setdefault(trial.id, trial)
+            twin = found.setdefault(trial.id, trial)
+            if twin is not trial and not may_be_equal(search, twin.values, values, method):
+                raise ConfigError(
+                    f"{where}: settings {twin.number} ({twin.name}) and {number} ({trial.name}) make the same trial; "
+                    "take one of them out"
+                )
     return list(found.values())
 
 
 def cells(study: Study, name: str) -> list[dict]:
     """All measurements of a resource check; batches rise within one encoder, channels and size. Raises ConfigError."""
-    check, where = study.studies[name], f"studies.{name}"
+    asked, where = study.studies[name], f"studies.{name}"
     resolved, method = _with(study, name, {}, where, "")
     encoders = [resolved.encoder]
-    if check.encoders is not None:
-        encoders = [_with(study, name, {"encoder": e}, where, spoken_value(e))[0].encoder for e in check.encoders]
+    if asked.encoders is not None:
+        encoders = [_with(study, name, {"encoder": e}, where, spoken_value(e))[0].encoder for e in asked.encoders]
     dump = resolved.model_dump(mode="json")
     budget = _budget(dump["pretraining"], method)
     settings = resolved.pretraining.methods[method]
     common = {"method": method, "method_settings": settings, "views": dump["views"], "rank": study.rank}
-    common["updates"] = check.updates
-    grid = itertools.product(encoders, check.channels, sorted(check.sizes_px), sorted(check.batches))
+    common["updates"] = asked.updates
+    grid = itertools.product(encoders, asked.channels, sorted(asked.sizes_px), sorted(asked.batches))
     return [
         common
         | {"encoder": encoder.model_dump(mode="json"), "channels": channels, "size_px": size}
@@ -260,50 +266,7 @@ def _drawn(kind, seed: int, path: str, number: int):
     return float(f"{math.exp(low + share * (high - low)):.4g}")
 
 
-def _check(study: Study, search, where: str) -> None:
-    """Raise ConfigError for what pydantic could not see."""
-    paths = [*search.fixed, *getattr(search, "vary", {})]
-    if isinstance(search, TransformationScan):
-        paths.append("views")
-        if search.base is None and not isinstance(study.views, list):
-            raise ConfigError(f"{where}.base: the study's views differ by branch; say from which views the scan starts")
-    for path in paths:
-        _assert_variable(path, where)
-    for one, other in itertools.permutations(map(_full, paths), 2):
-        if other == one or other.startswith(f"{one}."):
-            raise ConfigError(f"{where}: '{other}' lies within '{one}'; a trial can have only one of the two")
-    if search.task is not None and search.task not in study.tasks:
-        known = list(study.tasks)
-        raise ConfigError(
-            f"{where}.task: no '{search.task}' in tasks: {', '.join(known)}.{plugins.suggestion(search.task, known)}"
-        )
-    probe = getattr(search, "probe", None)
-    if probe is None:
-        return
-    if probe.fraction is not None and probe.fraction not in study.fractions:
-        known = ", ".join(planning.fraction_names(study))
-        raise ConfigError(f"{where}.probe.fraction: {probe.fraction:g} is none of the study's fractions: {known}")
-    if probe.draws > len(study.seeds):
-        raise ConfigError(f"{where}.probe.draws: {probe.draws} draws, but the study has {len(study.seeds)} seeds")
-    for arm in probe.arms:
-        if getattr(study.arms, arm) is None:
-            raise ConfigError(f"{where}.probe.arms: {arm} is switched off in arms; give it settings there")
-
-
 # Paths: where a value stands in the resolved study
-
-
-def _full(path: str) -> str:
-    return f"pretraining.{path}" if path.split(".")[0] == "methods" else path
-
-
-def _assert_variable(path: str, where: str) -> None:
-    first = path.split(".")[0]
-    if first not in VARIED:
-        raise ConfigError(
-            f"{where}: '{path}' cannot be varied; what can begins with {', '.join(VARIED)}."
-            f"{plugins.suggestion(first, list(VARIED))}"
-        )
 
 
 def _with(study: Study, name: str, values: dict[str, Any], where: str, label: str) -> tuple[Study, str]:
@@ -321,7 +284,7 @@ def _with(study: Study, name: str, values: dict[str, Any], where: str, label: st
     for path, value in values.items():
         if path == "method":
             continue
-        keys = _full(path).split(".")
+        keys = full_path(path).split(".")
         if keys[:2] == ["pretraining", "methods"] and keys[2:3] not in ([], [method]):
             if "method" in values:
                 continue  # a setting of another method of the search

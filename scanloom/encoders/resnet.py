@@ -4,7 +4,8 @@ Version 1 blocks: convolution, batch normalisation, ReLU; the shortcut is added 
 3x3 convolution carries the stride, as in every later implementation. Version 2 blocks normalise and rectify first, so
 the shortcuts stay untouched from the stem to the end. Differences from the papers: "same" padding (one pixel to the
 right where a stride makes it uneven; `padding: symmetric` as published), and the last normalisation of each block of
-version 1 starts at zero (Goyal et al., arXiv 1706.02677), so that every block starts as the identity. Any image size.
+version 1 starts at zero (Goyal et al., arXiv 1706.02677), so that every block starts as the identity. Any image size;
+at least 2 pixels with `stem: strided` and symmetric padding.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scanloom.encoders._layers import activation, conv, ending, max_pool, norm, of_rank, rank_of
+from scanloom.encoders._layers import activation, conv, ending, max_pool, norm, of_rank, rank_of, require_smallest
 from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
 
@@ -59,6 +60,8 @@ def build(settings: Settings, image_shape: tuple[int, ...], seed: int):
     D is 8 times the width (32 times with bottlenecks). The last spatial features leave the layer "feature_map".
     """
     rank = rank_of(image_shape, "resnet")
+    if settings.stem == "strided" and settings.padding == "symmetric":
+        require_smallest(image_shape, 2, "resnet", "stem or padding")  # 4x4 with one pixel of padding on each side
     inputs = keras.Input(image_shape, name="images")
     x = _stem(inputs, settings, rank)
     block_of = _block if settings.version == 1 else _pre_activation_block

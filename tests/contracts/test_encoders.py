@@ -200,6 +200,12 @@ def test_weights_and_features_are_the_same_with_jax_alone(root, tmp_path):
         ("vit", {"width": 32, "heads": 3}, (16, 16, 1), "width 32 is no multiple of heads 3"),
         ("convnext", {}, (24, 24, 1), "convnext needs edges that are multiples of 16 here; change patch or depths"),
         ("densenet", {"stem": "imagenet"}, (16, 16, 1), "densenet needs edges of at least 32 here; change stem"),
+        (
+            "resnet",
+            {"stem": "strided", "padding": "symmetric"},
+            (8, 1, 1),
+            "resnet needs edges of at least 2 here; change stem or padding",
+        ),
         ("densenet", {"depth": None}, (16, 16, 1), "densenet: depth None with blocks"),
         ("small_cnn", {"stages": (1,) * 6}, (16, 16, 1), "small_cnn needs edges of at least 32 here"),
         ("discriminator", {}, (7, 7, 1), "edges of at least 8 are needed; lower `smallest`"),

@@ -221,6 +221,25 @@ def test_running_statistics_have_caught_up_when_the_network_is_asked(tmp_path):
     assert gap.max() < 0.35
 
 
+def test_a_learning_rate_that_diverges_loses_and_changes_nothing_for_the_others(tmp_path, caplog):
+    both = run(tmp_path / "both", settings=SETTINGS.model_copy(update={"learning_rates": [1e20, 3e-3]}))
+    alone = run(tmp_path / "alone", settings=SETTINGS.model_copy(update={"learning_rates": [3e-3]}))
+    pd.testing.assert_frame_equal(both.predictions, alone.predictions)
+    wild, tame = (both.selection[both.selection["learning_rate"] == rate] for rate in (1e20, 3e-3))
+    assert wild["validation_score"].isna().all()
+    assert not wild["chosen"].any()
+    assert (wild["updates"] == 0).all()
+    pd.testing.assert_frame_equal(tame.reset_index(drop=True), alone.selection)
+    assert set(both.history["candidate"]) == {"learning_rate=0.003"}
+    assert "from_scratch, seed 1, learning rate 1e+20 diverges and is not chosen" in caplog.text
+
+
+def test_learning_rates_that_all_diverge_are_an_error_with_their_method_and_seed(tmp_path):
+    said = r"from_scratch, seed 0: .* every learning rate \(1e\+20, 1e\+25\); lower"
+    with pytest.raises(FloatingPointError, match=said):
+        run(tmp_path, settings=SETTINGS.model_copy(update={"learning_rates": [1e20, 1e25]}))
+
+
 def test_a_test_patient_in_the_fraction_is_an_error(tmp_path):
     patients = pd.DataFrame({"seed": 0, "patient_id": ["p000", "p005", "p004"]})
     with pytest.raises(ValueError, match="1 labelled patients are not training patients, first: p004"):

@@ -58,9 +58,34 @@ def test_an_unknown_column_is_named_with_those_there_are():
 
 
 def test_intervals_longer_than_an_epoch_are_told_with_the_number_that_fits():
+    """Nothing is judged before update 32, and three looks are needed: of those at 50, 100, ... the one at 150 ends."""
     budget = Budget(updates=1000, batch=8, interval=50)
     assert slow_to_judge(budget, 400) is None
     advice = slow_to_judge(budget, 80)
     assert "once in 5 epochs" in advice
-    assert "stopped after 15 at the earliest; interval: 10 would do it in 3" in advice
+    assert "stopped after 15 at the earliest; interval: 10 would do it in 6" in advice  # 40, 50, 60
+    few = slow_to_judge(Budget(updates=1000, batch=16, interval=50), 64)
+    assert "after 37.5 at the earliest; interval: 4 would do it in 10" in few  # 32, 36, 40 of 4 an epoch
     assert slow_to_judge(Budget(updates=1000, batch=8, monitors={"stop_on_collapse": False}), 80) is None
+
+
+def test_a_training_that_ends_before_a_collapse_can_be_told_says_so():
+    """A moving average of momentum 0.999 holds 5 % of its start until update 3,000."""
+    averaged = Budget(updates=1000, batch=8, ema_momentum=0.999)
+    advice = slow_to_judge(averaged, 8000)
+    assert "update 3100 at the earliest, and the training ends at 1000" in advice
+    assert advice.endswith("raise updates, lower ema_momentum")
+    assert slow_to_judge(averaged.model_copy(update={"updates": 3100}), 8000) is None
+    coarse = slow_to_judge(Budget(updates=100, batch=8, interval=50), 8000)
+    assert "update 150 at the earliest" in coarse
+    assert coarse.endswith("raise updates, lower interval")
+
+
+@pytest.mark.parametrize("settings", [{}, {"interval": 7}, {"interval": 40}, {"ema_momentum": 0.98, "interval": 30}])
+def test_the_update_that_is_told_is_the_one_at_which_the_rule_ends_a_training(settings):
+    budget = Budget(updates=10, batch=8, **settings)
+    spoilt = rows(dead_units=[1.0] * 50)
+    spoilt = [row | {"step": budget.interval * number} for number, row in enumerate(spoilt, start=1)]
+    rule = stop_rule(budget)
+    ended = next(row["step"] for i, row in enumerate(spoilt) if rule(spoilt[: i + 1]))
+    assert f"update {ended} at the earliest" in slow_to_judge(budget, 8000)

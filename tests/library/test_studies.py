@@ -139,6 +139,31 @@ def test_a_transformation_scan_is_the_base_and_every_choice_of_candidates(values
     assert [t.name for t in trials[:2]] == ["base", "base + cutout"]
 
 
+def test_a_transformation_scan_may_start_from_a_preset(values):
+    scan = {"kind": "transformation_scan", "base": {"preset": "chest_xray"}, "candidates": ["cutout"]}
+    trials = studies.trials(study_with(values, scan=scan), "scan")
+    listed = study_with(values | {"views": {"preset": "chest_xray"}}).model_dump(mode="json")["views"]
+    assert trials[0].job["views"] == listed
+    assert [view["name"] for view in trials[1].job["views"]] == [*(view["name"] for view in listed), "cutout"]
+
+
+def test_one_view_in_two_strengths_makes_two_candidates(values):
+    candidates = [{"gaussian_noise": {"relative_std_high": high}} for high in (0.1, 0.2)]
+    scan = {"kind": "transformation_scan", "base": ["flip"], "candidates": candidates}
+    assert len(studies.trials(study_with(values, scan=scan), "scan")) == 3
+
+
+def test_an_arm_that_the_probe_runs_can_be_varied(values):
+    vary = {"arms.finetuned.learning_rates.0": [0.001, 0.002, 0.004]}
+    search = {"kind": "grid", "vary": vary, "probe": {"arms": ["frozen", "finetuned"]}}
+    assert len(studies.trials(study_with(values, arms=search), "arms")) == 3
+
+
+def test_a_draw_that_comes_again_is_no_slip_and_one_trial(values):
+    search = {"kind": "random", "vary": {"encoder.width": [8, 16]}, "trials": 20}
+    assert len(studies.trials(study_with(values, s=search), "s")) == 2
+
+
 def test_fewer_updates_keep_the_share_of_warm_up(values):
     study = study_with(values, short=GRID | {"updates": 60})  # of 300, with 50 of warm-up
     assert {
@@ -214,6 +239,36 @@ def problems_of(values, search) -> str:
         (GRID | {"task": "blead"}, "Did you mean 'bleed'"),
         (GRID | {"probe": {"fraction": 0.3}}, "none of the study's fractions: 0.01, 0.1, 1"),
         (GRID | {"probe": {"draws": 9}}, "the study has 3 seeds"),
+        (
+            {"kind": "grid", "vary": {"arms.finetuned.learning_rates.0": [0.001, 0.002]}},
+            "'arms.finetuned.learning_rates.0' changes nothing, the trials run frozen alone; say "
+            "probe: {arms: [frozen, finetuned]}",
+        ),
+        (GRID | {"fixed": {"arms.finetuned.updates": 10}}, "'arms.finetuned.updates' changes nothing"),
+        ({"kind": "learning_rate_range", "vary": {"arms.frozen.l2.0": [1, 2]}}, "a range test runs no arms"),
+        ({"kind": "learning_rate_range", "fixed": {"pretraining.learning_rate": 1}}, "rises from low (1e-06) to high"),
+        ({"kind": "learning_rate_range", "vary": {"pretraining.schedule": ["step"]}}, "rises from low (1e-06) to high"),
+        (
+            {"kind": "grid", "vary": {"encoder.width": [8, 16, 8]}},
+            "settings 1 (width 8) and 3 (width 8) make the same trial",
+        ),
+        (
+            {"kind": "grid", "vary": {"encoder": ["small_cnn", {"small_cnn": {}}, "resnet"]}},
+            "settings 1 (encoder small_cnn) and 2 (encoder small_cnn) make the same trial",
+        ),
+        (GRID | {"seeds": [0, 1, 0]}, "seeds: 0 stands twice"),
+        (
+            {"kind": "transformation_scan", "base": ["flip"], "candidates": ["cutout", "gaussian_blur", "cutout"]},
+            "settings 2 (base + cutout) and 4 (base + cutout) make the same trial",
+        ),
+        (
+            {"kind": "transformation_scan", "base": {"preset": "natural_images"}, "candidates": ["cutout"]},
+            "these views differ by branch (branch_1, branch_2)",
+        ),
+        (
+            {"kind": "transformation_scan", "base": {"preset": "chest_xrey"}, "candidates": ["cutout"]},
+            "Did you mean 'chest_xray'",
+        ),
         ({"kind": "grid", "vary": {"encoder.width": list(range(1, 1100))}}, "at most 1000"),
         ({"kind": "gird", "vary": {}}, "'grid', 'random'"),
         ({"kind": "random", "trials": 2, "vary": {"encoder.width": {"log_uniform": [0, 1]}}}, "0 < low"),

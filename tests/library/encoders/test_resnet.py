@@ -51,6 +51,11 @@ def test_symmetric_padding_puts_as_many_zeros_before_as_behind(stem):
     assert np.allclose(encoder(images), mirrored(images[:, :, ::-1]), atol=1e-6)
 
 
+def test_the_smallest_image_of_the_symmetric_strided_stem_has_features():
+    settings = Settings(depth=10, width=2, stem="strided", padding="symmetric")
+    assert build(settings, (2, 2, 1), 0).output.shape[-1] == 16
+
+
 def test_a_seed_means_the_same_first_weights_in_every_version():
     """Depth 10, width 4, seed 3: sums of kernels, noted when 1 x 1 convolutions lost their strides (no release yet)."""
     encoder = build(Settings(depth=10, width=4), (16, 16, 1), 3)
