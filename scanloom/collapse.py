@@ -18,7 +18,15 @@ encoder without batch normalisation all point nearly one way and tell images apa
 with a linear probe at 0.8 to 0.9: 0.014 (restoration, ViT), 0.0036 (WGAN-GP, its residual discriminator), 0.0025 (VAE,
 LeNet)."""
 SMALLEST_PROJECTION_SPREAD = 0.2
+SMALLEST_OFF_CENTRE_SPREAD = 0.02
+"""The same where the loss is against redundancy and finds little: it sees embeddings without their mean, so one far
+from the origin is no collapse. Seen in healthy trainings with one linear layer as projector: 0.04 to 0.16."""
 LARGEST_REDUNDANCY = 0.75
+LARGEST_KEPT = 0.7
+"""Share of the features' effective dimensions that is left in redundant projections. More, and it is the encoder whose
+features vary in one or two ways, as all do early and small ones for long: nothing that the loss has spoilt."""
+BETTER = 0.01
+"""Change of spread or redundancy from the first to the last of INTERVALS rows that is a way out of the collapse."""
 SHRUNK_SCALE, SHRUNK_SHARE = 0.15, 0.5
 """Standard deviation of projections, and its share of the first settled one."""
 LARGEST_GAIN, MANY_DEAD = 3.0, 0.05
@@ -57,12 +65,14 @@ def signs(row: dict, decorrelates: bool, settled: int = SETTLED) -> list[str]:
         return []
     if not math.isfinite(row["embedding_spread"]):
         return ["not finite"]
-    spread, redundancy = row.get("projection_spread", math.inf), row.get("projection_redundancy", 0.0)
+    spread = row.get("projection_spread", math.inf)
+    redundant = decorrelates and row.get("projection_redundancy", 0.0) > LARGEST_REDUNDANCY
+    least = SMALLEST_OFF_CENTRE_SPREAD if decorrelates and not redundant else SMALLEST_PROJECTION_SPREAD
     found = {
         "overshot": row["weight_gain"] > LARGEST_GAIN and row["dead_units"] > MANY_DEAD,
-        "point": spread < SMALLEST_PROJECTION_SPREAD,
+        "point": spread < least,
         "constant": row["embedding_spread"] < SMALLEST_SPREAD,
-        "redundant": decorrelates and redundancy > LARGEST_REDUNDANCY,
+        "redundant": redundant and row.get("projection_kept", 0.0) < LARGEST_KEPT,
         "dead": row["dead_units"] > MOST_DEAD,
     }
     return [name for name, seen in found.items() if seen]
@@ -74,17 +84,28 @@ def collapsing(row: dict, decorrelates: bool, settled: int = SETTLED) -> bool:
 
 
 def lasting_collapse(rows: list[dict], decorrelates: bool, settled: int = SETTLED) -> str | None:
-    """The likely cause, with its evidence, where the last rows share a sign; else None."""
+    """The likely cause, with its evidence, where the last rows share a sign; else None.
+
+    Losses against redundancy begin with redundant embeddings and undo that: of these a sign counts that does not fade.
+    """
     last = rows[-INTERVALS:]
     if len(last) < INTERVALS:
         return None
     seen = [signs(row, decorrelates, settled) for row in last]
     common = [name for name in seen[-1] if all(name in others for others in seen)]
+    if decorrelates:
+        common = [name for name in common if not _fades(name, last)]
     if not common and all(_shrunk(rows, row, settled) for row in last):
         common = ["shrunk"]
     if not common:
         return None
     return f"collapse: {CAUSES[common[0]].format(**last[-1])}"
+
+
+def _fades(sign: str, last: list[dict]) -> bool:
+    if sign == "point":
+        return last[-1]["projection_spread"] - last[0]["projection_spread"] > BETTER
+    return sign == "redundant" and last[0]["projection_redundancy"] - last[-1]["projection_redundancy"] > BETTER
 
 
 def _shrunk(rows: list[dict], row: dict, settled: int) -> bool:

@@ -88,6 +88,19 @@ def redundancy(embeddings: np.ndarray) -> float:
     return float(np.sqrt(np.square(correlation[different]).mean()))
 
 
+def effective_dimensions(features: np.ndarray) -> float:
+    """Participation ratio of the covariance's eigenvalues, (sum)^2 / sum of squares; features [n, D].
+
+    n equal directions of variation give n, whatever their mean and size; it is 0 where nothing varies. Gao et al., A
+    theory of multineuronal dimensionality, bioRxiv 214262.
+    """
+    centred = np.asarray(features, np.float64) - np.mean(features, axis=0, dtype=np.float64)
+    # The smaller of the two Gram matrices has the same eigenvalues; their sum is its trace.
+    gram = centred.T @ centred if centred.shape[0] > centred.shape[1] else centred @ centred.T
+    squares = np.square(gram).sum()
+    return float(np.trace(gram) ** 2 / squares) if squares > 0 else 0.0
+
+
 def knn_accuracy(bank, bank_labels, queries, query_labels, neighbours: int) -> float:
     """Balanced accuracy of classes voted by the nearest features by cosine, votes weighted by exp(cosine / 0.07).
 

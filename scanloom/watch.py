@@ -61,9 +61,10 @@ class Watch:
         """The monitors' numbers for `encoder` in inference mode; of `head`'s outputs too where there is one.
 
         embedding_std, embedding_spread (the same times sqrt(D): 1 is even), rankme, dead_units, uniformity of the
-        images' features; alignment, lidar of the views'; projection_spread, projection_rankme, projection_redundancy
-        and projection_scale (standard deviation as it is, not of unit vectors) of the head's outputs; knn_<label> and
-        probe_<label>; weight_gain of the encoder. All but the last are NaN where a feature is not finite.
+        images' features; alignment, lidar of the views'; projection_spread, projection_rankme, projection_redundancy,
+        projection_scale (standard deviation as it is, not of unit vectors) and projection_kept (effective dimensions,
+        of those of the features) of the head's outputs; knn_<label> and probe_<label>; weight_gain of the encoder. All
+        but the last are NaN where a feature is not finite.
         """
         features = np.concatenate([_predicted(encoder, to_unit(part)) for part in self.images[: self._looked]])
         self.features = features
@@ -98,6 +99,8 @@ class Watch:
             row["projection_rankme"] = monitors.rankme(projected)
             row["projection_scale"] = float(projected.std(axis=0, dtype=np.float64).mean())
             row["projection_redundancy"] = monitors.redundancy(projected)
+            there = monitors.effective_dimensions(features)
+            row["projection_kept"] = monitors.effective_dimensions(projected) / there if there else math.nan
         for name, (values, bank, queries) in self._labels.items():
             given = features[bank], values[bank], features[queries], values[queries]
             row[f"knn_{name}"] = monitors.knn_accuracy(*given, self._neighbours)

@@ -222,8 +222,8 @@ def test_the_collapse_rule_is_tried_on_spoilt_and_healthy_trainings(benchmark_na
     assert [row["met"] for row in rows[:5]] == [True] * 5
     trained = {name for name in plugins.names("methods") if plugins.load("methods", name).TRAINS}
     assert set(script.HEALTHY) == trained
-    gains = {row["measure"]: row["ours"] for row in rows}
-    assert gains["weight_gain, spoilt"] > 3 > gains["weight_gain, healthy"]
+    highest = {row["measure"]: row["spread"][1] for row in rows}  # one of the four plants, so the median says nothing
+    assert highest["weight_gain, spoilt"] > 3 > highest["weight_gain, healthy"]
 
 
 @pytest.mark.slow

@@ -14,13 +14,14 @@ HEALTHY = {
     "projection_spread": 0.84,
     "projection_scale": 0.63,
     "projection_redundancy": 0.62,
+    "projection_kept": 0.9,
     "dead_units": 0.0,
     "weight_gain": 0.69,
 }
 PLANTED = {
     "point": {"embedding_spread": 0.015, "projection_spread": 0.008, "dead_units": 0.4},
     "constant": {"embedding_spread": 0.0002},
-    "redundant": {"projection_redundancy": 0.84},
+    "redundant": {"projection_redundancy": 0.84, "projection_kept": 0.6},
     "overshot": {"weight_gain": 5.9, "dead_units": 0.2},
     "not finite": {"embedding_spread": math.nan, "projection_spread": math.nan},
     "dead": {"dead_units": 0.8},
@@ -55,9 +56,61 @@ def test_healthy_rows_and_those_before_normalisations_have_settled_show_nothing(
 
 
 def test_redundancy_counts_only_for_losses_against_it():
-    byol = rows(INTERVALS, projection_redundancy=0.86)
+    byol = rows(INTERVALS, projection_redundancy=0.86, projection_kept=0.6)
     assert lasting_collapse(byol, decorrelates=False) is None
     assert lasting_collapse(byol, decorrelates=True)
+
+
+def history(**columns) -> list[dict]:
+    given = zip(*columns.values(), strict=True)
+    return [row | dict(zip(columns, values, strict=True)) for row, values in zip(rows(99), given, strict=False)]
+
+
+def ended(decorrelates=True, **columns) -> str | None:
+    """The first reason to end a training with these columns."""
+    found = history(**columns)
+    return next((why for i in range(len(found)) if (why := lasting_collapse(found[: i + 1], decorrelates))), None)
+
+
+def test_redundancy_that_falls_is_a_loss_at_work():
+    """VICReg with one linear layer of 64 on the 16 features of a U-Net; its probe went from 0.89 to 1.00."""
+    redundancy = [0.893, 0.916, 0.789, 0.720, 0.700, 0.706, 0.680]
+    assert ended(projection_redundancy=redundancy, projection_kept=[0.6] * 7) is None
+    assert "correlation 0.92" in ended(projection_redundancy=[0.893, 0.916, 0.92], projection_kept=[0.6] * 3)
+
+
+def test_projections_of_features_that_vary_in_one_way_are_not_the_losss_fault():
+    """Barlow Twins on a small ViT, whose redundancy fell to 0.6 after 200 updates; and lambda 0 on a small CNN."""
+    vit = {
+        "projection_redundancy": [0.91, 0.95, 0.89, 0.93, 0.94, 0.94],
+        "projection_kept": [0.79, 0.91, 0.94, 0.93, 0.9, 0.89],
+    }
+    assert ended(**vit) is None
+    without = {"projection_redundancy": [0.80, 0.81, 0.81, 0.81], "projection_kept": [0.73, 0.66, 0.63, 0.6]}
+    assert "lambda" in ended(**without)
+
+
+def test_a_loss_that_does_not_see_the_mean_may_leave_it_far_off():
+    """Barlow Twins with one linear layer on a small ViT; and on a ConvNeXt, where the spread rose to 0.35."""
+    vit = {
+        "projection_spread": [0.13, 0.044, 0.071, 0.12, 0.12],
+        "projection_redundancy": [0.90, 0.69, 0.69, 0.75, 0.68],
+    }
+    assert ended(**vit) is None
+    assert "nearly one embedding" in ended(decorrelates=False, **vit)
+    convnext = {"projection_spread": [0.09, 0.12, 0.14, 0.21], "projection_redundancy": [0.63, 0.81, 0.90, 0.94]}
+    assert ended(**convnext) is None
+
+
+def test_a_small_spread_that_stays_is_a_point_where_embeddings_are_redundant_or_all_but_equal():
+    """Barlow Twins without batch normalisation; and VICReg without variance and covariance on a ViT."""
+    without = {
+        "projection_spread": [0.012, 0.049, 0.104, 0.096, 0.093],
+        "projection_redundancy": [0.99, 0.98, 0.97, 0.98, 0.99],
+    }
+    assert "nearly one embedding" in ended(**without)
+    constant = {"projection_spread": [0.009, 0.007, 0.006], "projection_redundancy": [0.33] * 3}
+    assert "nearly one embedding" in ended(**constant)
 
 
 def test_an_encoder_without_projections_is_judged_by_its_features():

@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from scanloom.monitors import (
     alignment,
     dead_units,
+    effective_dimensions,
     embedding_std,
     knn_accuracy,
     lidar,
@@ -93,6 +94,18 @@ def test_dead_units_are_those_that_say_the_same_of_every_image():
 def blobs(count: int, classes: int = 3):
     labels = RNG.integers(0, classes, count)
     return RNG.normal(size=(count, 6)) + 1.2 * np.eye(classes, 6)[labels], labels
+
+
+@pytest.mark.parametrize("images", [50, 6])
+def test_effective_dimensions_count_equal_directions_whatever_their_mean_and_size(images):
+    """Three directions of equal variance in seven numbers; one of variance 4 beside one of 1: 5^2 / (16 + 1)."""
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.standard_normal((7, 7)))[0]
+    codes = rng.standard_normal((images, 3))
+    codes = np.linalg.qr(codes - codes.mean(axis=0))[0]  # orthogonal, and without mean
+    assert effective_dimensions(100 + 9 * codes @ directions[:3]) == pytest.approx(3)
+    assert effective_dimensions(codes[:, :2] * [2, 1] @ directions[:2]) == pytest.approx(25 / 17)
+    assert effective_dimensions(np.ones((images, 7))) == 0
 
 
 def test_knn_is_scikit_learns_with_the_same_votes():

@@ -48,6 +48,7 @@ def test_a_run_leaves_encoder_history_facts_and_tensorboard_log(barlow):
     assert list(history["step"]) == [4, 8, 12, 16, 20, 24]
     assert np.isfinite(history["loss"]).all()
     columns = ["embedding_std", "rankme", "lidar", "alignment", "uniformity", "dead_units", "projection_redundancy"]
+    columns += ["projection_kept"]
     columns += ["knn_level", "probe_level", "collapsing", "images_per_s", "wait_share", "retries"]
     assert set(columns) <= set(history.columns)
     assert (history["rankme"] >= 1).all()
