@@ -6,7 +6,8 @@ A view plug-in has `draw(uniform, settings, image_shape)`, which turns uniform n
 - `apply(images, draws, settings)`: the batch changed (keras.ops),
 - `matrices(draws, spatial, settings)`: one `[batch, out, in]` matrix per axis, for views that are linear and separable,
 - `coordinates(places, draws, spatial, settings)`: where each place of the view is in the image, for views that turn or
-  bend it (scanloom/views/_resample.py). With `ONLY_AT_PIXELS` its places must be the pixels.
+  bend it (scanloom/views/_resample.py); a setting `outside` says what is beyond the image. With `ONLY_AT_PIXELS` its
+  places must be the pixels.
 
 Matrices of neighbours are multiplied and applied once per axis: crop, resize and blur together cost one
 small batched matrix product per axis. Coordinates of neighbours are chained, and the image is read once. Besides
@@ -109,7 +110,7 @@ class _Waiting:
             places, seen = grid(self.spatial), None
             for number, (view, draws, settings) in reversed([*enumerate(self._moves)]):
                 places = view.coordinates(places, draws, self.spatial, settings)
-                if number and settings.outside == "black":
+                if number and getattr(settings, "outside", None) == "black":
                     # Black beyond what the views before made: they might have something to show there.
                     share, places = share_inside(places, self.spatial), brought_inside(places, self.spatial, "edge")
                     seen = share if seen is None else seen * share

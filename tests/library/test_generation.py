@@ -29,6 +29,17 @@ from scanloom.showing import Showing
 
 RNG = np.random.default_rng(0)
 SHAPE = (2, 2, 1)
+GIVEN = {
+    "method_settings": {"latent": 3, "decoder_width": 2, "hidden": 8},
+    "encoder": "small_cnn",
+    "encoder_settings": {"width": 4, "stages": [1, 1]},
+}
+
+
+def keeping_the_best(by: str, **given) -> tiny.Budget:
+    """A short training whose averaged weights at its best update are kept."""
+    about = {"keep": "best", "best_by": by, "ema_momentum": 0.5, "schedule": {"constant": {}}}
+    return tiny.Budget(batch=8, interval=2, monitors={"images": 24}, **about, **given)
 
 
 def generator(scale: float = 1.0):
@@ -229,17 +240,7 @@ def test_a_pretraining_leaves_samples_and_scores_and_repeats_them_after_a_stop(t
 def test_an_adversarial_method_leaves_a_regressor_that_belongs_to_its_generator_whatever_the_budget_keeps(
     tmp_path, regressor
 ):
-    budget = tiny.Budget(
-        updates=8,
-        batch=8,
-        learning_rate=2e-2,
-        interval=2,
-        schedule={"constant": {}},
-        keep="best",
-        best_by="dead_units",
-        ema_momentum=0.5,
-        monitors={"images": 24},
-    )
+    budget = keeping_the_best("dead_units", updates=8, learning_rate=2e-2)
     settings = {"network_width": 2, "latent": 4, "regressor": regressor}
     about = tiny.run("gan", tmp_path, **GIVEN | {"budget": budget, "method_settings": settings})
     assert about["kept_update"] < 8, "else this test shows nothing"
@@ -287,25 +288,8 @@ def test_a_generator_may_have_an_optimizer_of_its_own_at_its_share_of_the_rate(t
         plugins.settings("methods", "wgan_gp", {"generator_optimizer": "adm"})
 
 
-GIVEN = {
-    "method_settings": {"latent": 3, "decoder_width": 2, "hidden": 8},
-    "encoder": "small_cnn",
-    "encoder_settings": {"width": 4, "stages": [1, 1]},
-}
-
-
 def test_a_latent_method_leaves_networks_that_belong_together_and_a_traversal_of_what_they_know(tmp_path):
-    budget = tiny.Budget(
-        updates=4,
-        batch=8,
-        learning_rate=3e-2,
-        interval=2,
-        schedule={"constant": {}},
-        keep="best",
-        best_by="active_units",
-        ema_momentum=0.5,
-        monitors={"images": 24},
-    )
+    budget = keeping_the_best("active_units", updates=4, learning_rate=3e-2)
     about = tiny.run("vae", tmp_path, budget=budget, **GIVEN)
     history = pd.read_parquet(tmp_path / "history.parquet")
     assert about["kept_update"] == history["step"][history["active_units"].argmax()]
