@@ -54,8 +54,8 @@ def chunk_of(images: np.ndarray) -> tuple[dict, pd.DataFrame]:
 
 def write_shards(folder: Path, images: np.ndarray, parts: int = 1) -> list[Path]:
     """Manifests of the images in so many chunks."""
-    from scanloom.shard_writer import write_chunk
-    from scanloom.splits import SPLITS
+    from scanloom.shards.shard_writer import write_chunk
+    from scanloom.splitting.splits import SPLITS
 
     preprocessed, table = chunk_of(images)
     manifests = []

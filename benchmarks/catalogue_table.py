@@ -45,7 +45,7 @@ def measured(images: int, per_series: int) -> tuple[float, float]:
 def one(images: int, per_series: int) -> tuple[float, float]:
     """The same, in this process."""
     sys.path.insert(0, str(ROOT))
-    from scanloom import catalogue
+    from scanloom.cataloguing import catalogue
     from scanloom.readers import dicom
     from scanloom.readers._scan import ScanResult, file_frame
 

@@ -6,7 +6,7 @@ normalisation and whose features all point nearly one way from the start; and th
 other encoders and with one linear layer as projector, [64], whose outputs are as redundant as the features. Spoilt: the
 same with one thing wrong. ours is the update at which the rule ends a spoilt training (the goal: within 192), and for
 healthy ones how many of them it ends (the goal: none); the last rows are how far the signs of the two kinds lie apart,
-with the limits of scanloom/collapse.py between them.
+with the limits of scanloom/training/collapse.py between them.
 """
 
 import math
@@ -81,7 +81,7 @@ HIGH_IS_BAD = ("dead_units", "weight_gain")
 
 
 class Corpus:
-    """What pretraining uses of scanloom.records.Shards: squares of 1, 2 or 4 pixels at random places."""
+    """What pretraining uses of scanloom.shards.records.Shards: squares of 1, 2 or 4 pixels at random places."""
 
     def __init__(self, images: int, size: int = 16):
         rng = np.random.default_rng(0)
@@ -130,9 +130,9 @@ def trained(
     """(history of the whole training, update at which the rule would have ended it, or None)."""
     import keras
 
-    from scanloom.budget import Budget
-    from scanloom.pretraining import pretrain
-    from scanloom.stopping import stop_rule
+    from scanloom.pretraining.pretraining_run import pretrain
+    from scanloom.training.budget import Budget
+    from scanloom.training.stopping import stop_rule
 
     budget = Budget(
         updates=epochs * EPOCH,

@@ -1,11 +1,11 @@
 """Do latent methods find the factors that pictures were made from, and does each of their numbers say one thing?
 
-The 4,320 slices of one invented head under five independent factors (scanloom/phantom_factors.py), 32 px. Every method
-trains the same small encoder and decoder for the same number of updates (of factor_vae every other one is its
-discriminator's); scored are the posterior means of all images
-(scanloom/disentanglement.py). ours: the median over seeds, peer: the better of two that learn nothing about pictures,
-an untrained encoder's features and as many principal components of the pixels as there are latent numbers. The goal is
-to beat both in the mutual information gap and in DCI disentanglement; the other scores are for orientation.
+The 4,320 slices of one invented head under five independent factors (scanloom/pretraining/phantom_factors.py), 32 px.
+Every method trains the same small encoder and decoder for the same number of updates (of factor_vae every other one is
+its discriminator's); scored are the posterior means of all images (scanloom/pretraining/disentanglement.py).
+ours: the median over seeds, peer: the better of two that learn nothing about pictures, an untrained encoder's features
+and as many principal components of the pixels as there are latent numbers. The goal is to beat both in the mutual
+information gap and in DCI disentanglement; the other scores are for orientation.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ GOALS = ("mig", "dci_disentanglement")
 
 
 class Corpus:
-    """What trainings use of scanloom.records.Shards: pictures with known factors."""
+    """What trainings use of scanloom.shards.records.Shards: pictures with known factors."""
 
     def __init__(self, images: np.ndarray):
         self._images = images
@@ -52,11 +52,11 @@ def learnt(name: str, images: np.ndarray, seed: int, updates: int, batch: int) -
     """(posterior means [n, latent] of all images after a training, its scalars at the end)."""
     import keras
 
-    from scanloom.budget import Budget
-    from scanloom.latent_space import active_units
-    from scanloom.method_training import MethodTraining
+    from scanloom.pretraining.latent_space import active_units
+    from scanloom.pretraining.method_training import MethodTraining
     from scanloom.schedules import cosine, learning_rates
-    from scanloom.training import train_steps
+    from scanloom.training.budget import Budget
+    from scanloom.training.training_loop import train_steps
 
     method, settings = METHODS[name]
     training = MethodTraining(
@@ -104,8 +104,8 @@ def rows(
     folder: Path, updates: int = 3000, batch: int = 64, seeds: int = 1, count: int | None = None, methods=tuple(METHODS)
 ) -> list[dict]:
     """The table; count: pictures, at random, instead of all."""
-    from scanloom.disentanglement import disentanglement_scores
-    from scanloom.phantom_factors import factor_images
+    from scanloom.pretraining.disentanglement import disentanglement_scores
+    from scanloom.pretraining.phantom_factors import factor_images
 
     images, factors = factor_images(SIZE, count)
     without = {

@@ -222,8 +222,8 @@ class Content:
 def content(original: Original, root: Path) -> Content:
     """What the catalogue makes of a folder, read as preprocessing would. Raises _ReadLater, _Unbalanced."""
     from scanloom import plugins
-    from scanloom.catalogue import build_catalogue
-    from scanloom.catalogue_series import CatalogueError
+    from scanloom.cataloguing.catalogue import build_catalogue
+    from scanloom.cataloguing.catalogue_series import CatalogueError
 
     reader, settings = plugins.load("readers", original.reader), plugins.settings("readers", original.reader, {})
     try:
@@ -398,7 +398,7 @@ def _invented(folder: Path) -> Iterator[Original]:
 
 
 def _tfrecord(path: Path, pictures: list[Path]) -> Path:
-    from scanloom import tfrecord_wire as wire
+    from scanloom.shards import tfrecord_wire as wire
 
     examples = [{"image/encoded": picture.read_bytes(), "image/class/label": np.array([1])} for picture in pictures]
     path.write_bytes(b"".join(wire.encode_record(wire.encode_example(example)) for example in examples))

@@ -23,8 +23,8 @@ def rows(
     folder: Path, each: int = 150, patients: int = 120, images: int = 100_000, shared: Path | None = None
 ) -> list[dict]:
     """The table; each: copies per kind of change; shared: folder of the public sets."""
-    from scanloom.fingerprints import fingerprints
-    from scanloom.near_copies import near_pairs
+    from scanloom.copies.fingerprints import fingerprints
+    from scanloom.copies.near_copies import near_pairs
 
     shared = shared or ROOT.parent / "shared" / "data"
     table = []
@@ -59,8 +59,8 @@ def reached(measure: str, ours: float, peer: float, goal: float | None) -> dict:
 
 def hash_pairs(pixels: np.ndarray, person: np.ndarray, most_bits: int = 8) -> np.ndarray:
     """Pairs of different persons whose perceptual hashes differ in at most `most_bits` bits, mirrored or not."""
-    from scanloom.fingerprints import fingerprints
-    from scanloom.likeness import mirrored, mirrorings
+    from scanloom.copies.fingerprints import fingerprints
+    from scanloom.copies.likeness import mirrored, mirrorings
 
     coefficients = fingerprints(pixels)[:, :8, :8].astype(np.float32)
 
@@ -81,8 +81,8 @@ def hash_pairs(pixels: np.ndarray, person: np.ndarray, most_bits: int = 8) -> np
 
 def scale_rows(images: int) -> list[dict]:
     """Time and memory of the search among `images` images of 32 px: 100 shapes, each with its own noise."""
-    from scanloom.fingerprints import fingerprints
-    from scanloom.near_copies import near_pairs
+    from scanloom.copies.fingerprints import fingerprints
+    from scanloom.copies.near_copies import near_pairs
 
     rng = np.random.default_rng(0)
     shapes = rng.random((100, 4, 4, 1), dtype=np.float32).repeat(8, axis=1).repeat(8, axis=2)

@@ -109,7 +109,7 @@ def write_series(folder: Path, count: int, slices: int, size: int) -> None:
 def chunk_rows(root: Path) -> None:
     """The list of the chunk's images beside the folder, which another job makes."""
     from scanloom import plugins
-    from scanloom.catalogue import build_catalogue
+    from scanloom.cataloguing.catalogue import build_catalogue
 
     settings = plugins.settings("readers", "dicom", {})
     rows = build_catalogue("dicom", settings, root, dataset="memory", salt="s", chunks=1).chunk_rows[0]
@@ -131,11 +131,11 @@ def one_chunk(root: Path, pipeline: dict) -> None:
     import pandas as pd
 
     from scanloom import plugins
-    from scanloom.chunk_images import read_parts, write_parts
     from scanloom.identity import item_ids
-    from scanloom.preprocessing import chunk_parts
-    from scanloom.shard_writer import write_chunk
-    from scanloom.splits import SPLITS
+    from scanloom.images.chunk_images import read_parts, write_parts
+    from scanloom.images.preprocessing import chunk_parts
+    from scanloom.shards.shard_writer import write_chunk
+    from scanloom.splitting.splits import SPLITS
 
     reader, settings = plugins.load("readers", "dicom"), plugins.settings("readers", "dicom", {})
     rows = pd.read_parquet(f"{root}.parquet")

@@ -22,7 +22,7 @@ def rows(folder: Path, images: int = 1024, size: int = 256, batch: int = 128, ro
     """The table; images: a multiple of the batch and of 32."""
     import tensorflow as tf
 
-    from scanloom.records import open_shards
+    from scanloom.shards.records import open_shards
 
     pixels = {"uint16": images_of(images, size)}
     pixels["uint8"] = (pixels["uint16"] >> 8).astype(np.uint8)
@@ -81,8 +81,8 @@ def usual_reader(tf, file: Path, shape: tuple[int, ...], batch: int):
 
 def our_batches(shards, manifests: list[Path], order: np.ndarray, batch: int, dtype: str) -> dict:
     """Name -> function that gives an iterator of batches."""
-    from scanloom.intensity import to_unit
-    from scanloom.tfdata import tfdata
+    from scanloom.images.intensity import to_unit
+    from scanloom.shards.tfdata import tfdata
 
     in_order = tfdata(manifests, ["train"], batch)
 
@@ -116,7 +116,7 @@ def counting(made):
 
 def opening_times(manifests: list[Path], rounds: int) -> list[float]:
     """Seconds of `open_shards` with its comparison of sizes, SHA-256 and patients."""
-    from scanloom.records import open_shards
+    from scanloom.shards.records import open_shards
 
     seconds = []
     for _ in range(rounds):

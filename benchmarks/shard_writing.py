@@ -24,8 +24,8 @@ def rows(folder: Path, images: int = 512, size: int = 256, rounds: int = 9, impo
     """The table; imports: rounds of the import row, 0 leaves it out."""
     import tensorflow as tf
 
-    from scanloom.shard_writer import serialized_records, write_chunk, write_records
-    from scanloom.splits import SPLITS
+    from scanloom.shards.shard_writer import serialized_records, write_chunk, write_records
+    from scanloom.splitting.splits import SPLITS
 
     preprocessed, table = chunk_of(images_of(images, size))
     chunk_shards = {split: folder / f"{split}.tfrecord" for split in SPLITS}
@@ -66,16 +66,16 @@ def rows(folder: Path, images: int = 512, size: int = 256, rounds: int = 9, impo
         *size_rows(tf, folder, lean, preprocessed, table),
     ]
     if imports:
-        ways = {name: importing(name) for name in ("scanloom.shard_writer", "tensorflow")}
+        ways = {name: importing(name) for name in ("scanloom.shards.shard_writer", "tensorflow")}
         cpu = {name: timing.cpu_s for name, timing in interleaved(ways, imports).items()}
-        found.append(compared("import, CPU", "s", cpu["scanloom.shard_writer"], cpu["tensorflow"]))
+        found.append(compared("import, CPU", "s", cpu["scanloom.shards.shard_writer"], cpu["tensorflow"]))
     return found
 
 
 def size_rows(tf, folder: Path, uint16: Path, preprocessed: dict, table) -> list[dict]:
     """Bytes per image of shards of both integer types and packed ones, against float32 with a mask."""
-    from scanloom.shard_writer import write_chunk
-    from scanloom.splits import SPLITS
+    from scanloom.shards.shard_writer import write_chunk
+    from scanloom.splitting.splits import SPLITS
 
     def written(name: str, pixels: np.ndarray, compression: str) -> int:
         shards = {split: folder / f"{name}-{split}.tfrecord" for split in SPLITS}

@@ -38,7 +38,7 @@ def rows(
     import cv2
     import SimpleITK
 
-    from scanloom.freed_memory import keep_freed_memory
+    from scanloom.training.freed_memory import keep_freed_memory
 
     keep_freed_memory()  # as the workflow's script does; the peers have it, too
     cv2.setNumThreads(1)
@@ -80,7 +80,7 @@ class Chunk(NamedTuple):
 
 def catalogued(files: list[Path], copies: int) -> Chunk:
     """The series `copies` times."""
-    from scanloom.catalogue import CHUNK_COLUMNS
+    from scanloom.cataloguing.catalogue import CHUNK_COLUMNS
     from scanloom.readers import dicom
 
     root = files[0].parent
@@ -97,7 +97,7 @@ def catalogued(files: list[Path], copies: int) -> Chunk:
 
 def our_parts(chunk: Chunk, size: int):
     """`chunk_parts` of the chunk: some images of one series after the other."""
-    from scanloom.preprocessing import chunk_parts
+    from scanloom.images.preprocessing import chunk_parts
     from scanloom.readers import dicom
 
     settings = dicom.Settings()
@@ -144,7 +144,7 @@ class Rows:
 
 def our_shard(chunk: Chunk, size: int, file: Path) -> int:
     """Images to a TFRecord file with all that a shard's records hold; their number."""
-    from scanloom.shard_writer import serialized_records, write_records
+    from scanloom.shards.shard_writer import serialized_records, write_records
 
     images = Rows(our_parts(chunk, size), len(chunk.items))
     with open(file, "wb") as out:

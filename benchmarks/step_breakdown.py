@@ -40,7 +40,7 @@ def rows(
     matrix: int = 2048,
 ) -> list[dict]:
     """The table; matrix: edge of the matrices for the peak."""
-    from scanloom.backend import make_deterministic
+    from scanloom.training.backend import make_deterministic
 
     make_deterministic()
     chosen = {name: work for name, work in (works or WORKS).items() if only is None or name in only}
@@ -142,8 +142,8 @@ def _views(work: Work) -> Piece:
     """Both views of a batch."""
     import tensorflow as tf
 
-    from scanloom.intensity import to_unit
-    from scanloom.view_pipeline import Pipeline
+    from scanloom.images.intensity import to_unit
+    from scanloom.pretraining.view_pipeline import Pipeline
 
     pipeline = Pipeline(VIEWS, work.shape)
     stored = tf.constant(np.random.default_rng(0).integers(0, 256, (work.batch, *work.shape), np.uint8))

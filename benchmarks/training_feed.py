@@ -21,9 +21,9 @@ MONITOR_GOAL_PERCENT = 5.0
 def rows(folder: Path, images: int = 1024, updates: int = 60, interval: int = 10, changed: dict | None = None) -> list:
     """The table; changed: keys of the study to replace."""
     from scanloom.config import study_from
-    from scanloom.pretraining import Budget, pretrain
-    from scanloom.records import open_shards
-    from scanloom.view_choice import pairs
+    from scanloom.pretraining.pretraining_run import Budget, pretrain
+    from scanloom.pretraining.view_choice import pairs
+    from scanloom.shards.records import open_shards
 
     study = study_from(yaml.safe_load((ROOT / "config.yaml").read_text()) | (changed or {}))
     steps = next(iter(study.datasets.values())).steps

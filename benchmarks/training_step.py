@@ -63,7 +63,7 @@ def rows(
     interval: int = 3,
 ) -> list[dict]:
     """The table; matrix: edge of the matrices for the peak; interval: updates between the short pretraining's rows."""
-    from scanloom.backend import make_deterministic
+    from scanloom.training.backend import make_deterministic
 
     make_deterministic()
     if not peers:
@@ -116,7 +116,7 @@ def table_of(name: str, work: Work, timings: dict[str, Timing], gflop: float) ->
 
 def our_step(work: Work, pool: ThreadPoolExecutor):
     """(model, function that makes one update and returns its number of images)."""
-    from scanloom.method_training import bare_training
+    from scanloom.pretraining.method_training import bare_training
 
     model, batch_at = bare_training(
         shards_in_memory(4 * work.batch, work.shape),
@@ -134,7 +134,7 @@ def our_step(work: Work, pool: ThreadPoolExecutor):
 
 def budget_of(work: Work, **changed):
     """The budget of every training here."""
-    from scanloom.budget import Budget
+    from scanloom.training.budget import Budget
 
     return Budget(**{"batch": work.batch, "updates": 1000, "optimizer": {"sgd": {}}, "learning_rate": 1e-3} | changed)
 
@@ -142,11 +142,11 @@ def budget_of(work: Work, **changed):
 def supervised_step(work: Work, pool: ThreadPoolExecutor):
     """A function that makes one update of finetuning the whole network on one view: number of images."""
     from scanloom import plugins
-    from scanloom.arms import Finetuned
-    from scanloom.finetuning import phase_of, set_frozen
-    from scanloom.heads import classifier
-    from scanloom.labelled_batches import labelled_batches
-    from scanloom.view_pipeline import Pipeline
+    from scanloom.downstream.arms import Finetuned
+    from scanloom.downstream.finetuning import phase_of, set_frozen
+    from scanloom.downstream.heads import classifier
+    from scanloom.downstream.labelled_batches import labelled_batches
+    from scanloom.pretraining.view_pipeline import Pipeline
 
     shards = shards_in_memory(4 * work.batch, work.shape)
     settings = plugins.settings("encoders", "resnet", work.encoder)
@@ -161,7 +161,7 @@ def supervised_step(work: Work, pool: ThreadPoolExecutor):
 
 def updating(model, batch_at, pool: ThreadPoolExecutor, images: int):
     """A function that makes the next update while the pool makes the batch after it, as training does."""
-    from scanloom.updates import update
+    from scanloom.training.updates import update
 
     state = {"step": 0, "batch": pool.submit(batch_at, 0)}
 
@@ -260,8 +260,8 @@ def monitor_row(name: str, work: Work, folder: Path, interval: int) -> dict:
     import pandas as pd
     from training_feed import beside_percent
 
-    from scanloom.budget import Budget
-    from scanloom.pretraining import pretrain
+    from scanloom.pretraining.pretraining_run import pretrain
+    from scanloom.training.budget import Budget
 
     shards = shards_in_memory(max(4 * work.batch, MOST_WATCHED), work.shape)
     images, view_images = budget_of(work).looked_at(branches=2)

@@ -80,9 +80,9 @@ def our_views(stored: np.ndarray, batch: int, jit_compile: bool):
     """A function that makes two views of all images and returns their number."""
     import tensorflow as tf
 
-    from scanloom.intensity import to_unit
+    from scanloom.images.intensity import to_unit
+    from scanloom.pretraining.view_pipeline import Pipeline
     from scanloom.stateless_random import keys_of
-    from scanloom.view_pipeline import Pipeline
 
     pipeline = Pipeline(VIEWS, stored.shape[1:])
     keys = keys_of(f"item-{i}" for i in range(len(stored)))
@@ -160,9 +160,9 @@ def check_equal(stored: np.ndarray, size: int) -> None:
     """Raise ValueError unless both make the same views from the same parameters, away from the border."""
     import tensorflow as tf
 
-    from scanloom.intensity import to_unit
+    from scanloom.images.intensity import to_unit
+    from scanloom.pretraining.view_pipeline import Pipeline
     from scanloom.stateless_random import keys_of
-    from scanloom.view_pipeline import Pipeline
 
     stored = stored[:16]
     pipeline = Pipeline(VIEWS, stored.shape[1:])

@@ -122,7 +122,7 @@ def steps_of(cube: int) -> list[dict]:
 
 def our_way(series: Path, cube: int):
     """A function that gives the cube, uint16 (HU + 1024)."""
-    from scanloom.preprocessing import preprocess_chunk
+    from scanloom.images.preprocessing import preprocess_chunk
 
     reader, settings, rows = catalogue_rows(series)
     steps = steps_of(cube)
@@ -138,7 +138,7 @@ def our_way(series: Path, cube: int):
 
 def our_parts(series: Path, cube: int) -> dict:
     """What reading a whole volume and resampling it cost by themselves."""
-    from scanloom.preprocessing import run_steps
+    from scanloom.images.preprocessing import run_steps
 
     reader, settings, rows = catalogue_rows(series)
     volume = reader.read_series(series, rows, settings)

@@ -8,7 +8,8 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 from scanloom import code_dependencies, config as study_config, dataset_config, planning
-from scanloom import plugins, preflight, strict_yaml, studies
+from scanloom import plugins, preflight, strict_yaml
+from scanloom.searches import studies
 
 code_dependencies.make_importable(ROOT)
 

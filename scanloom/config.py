@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from scanloom import plugins, view_choice
-from scanloom.arms import Finetuned, Frozen
-from scanloom.budget import Budget, overridden
+from scanloom import plugins
 from scanloom.dataset_config import DatasetUse
+from scanloom.downstream.arms import Finetuned, Frozen
 from scanloom.plugin_fields import Plugin, one_plugin, plugin_of
-from scanloom.search_settings import Search
+from scanloom.pretraining import view_choice
+from scanloom.searches.search_settings import Search
 from scanloom.strict_models import ConfigError, Name, Strict, all_keys
+from scanloom.training.budget import Budget, overridden
 
 Views = list[Plugin] | dict[str, list[Plugin]]
 

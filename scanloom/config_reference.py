@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from scanloom import plugins, view_choice
+from scanloom import plugins
 from scanloom.config import Study
 from scanloom.dataset_config import DatasetFile
+from scanloom.pretraining import view_choice
 from scanloom.strict_models import models_in
 
 PLUGIN_KINDS = ("sources", "readers", "steps", "encoders", "methods", "views", "optimizers", "schedules")

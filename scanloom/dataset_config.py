@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from scanloom import plugins, selection
-from scanloom.label_config import Labels, Masks
+from scanloom import plugins
+from scanloom.cataloguing import selection
+from scanloom.labelling.label_config import Labels, Masks
 from scanloom.plugin_fields import Plugin, one_plugin, plugin_of
 from scanloom.strict_models import ConfigError, Name, Strict, all_keys
 from scanloom.strict_yaml import read_yaml

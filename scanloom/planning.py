@@ -6,9 +6,10 @@ number of jobs and the planning time do not grow with the number of images.
 
 from pathlib import Path
 
-from scanloom import plugins, view_choice
+from scanloom import plugins
 from scanloom.config import Study
-from scanloom.label_tables import LabelError, label_files
+from scanloom.labelling.label_tables import LabelError, label_files
+from scanloom.pretraining import view_choice
 
 SPLITS = ("train", "validation", "test")
 

@@ -5,15 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from scanloom import planning, plugins, selection, studies
+from scanloom import planning, plugins
+from scanloom.cataloguing import selection
 from scanloom.config import Study
 from scanloom.dataset_config import DatasetFile
-from scanloom.layout import layout_problem
-from scanloom.method_batches import draws
+from scanloom.files.layout import layout_problem
+from scanloom.pretraining.method_batches import draws
+from scanloom.pretraining.view_choice import branches_of, pairs
+from scanloom.pretraining.view_pipeline import Pipeline
+from scanloom.searches import studies
 from scanloom.steps._masks import follows_image
 from scanloom.strict_models import ConfigError
-from scanloom.view_choice import branches_of, pairs
-from scanloom.view_pipeline import Pipeline
 
 TASK_KINDS = ("binary", "multiclass")  # kinds of labels that heads and metrics exist for
 RANKS = (2, 3)  # of a plug-in that does not say
@@ -226,7 +228,7 @@ def _label_problems(dataset: DatasetFile, root: Path, measured: set[str]) -> lis
     if dataset.labels.table is None:
         return []
     # Postponed: tables are read once, by the process that plans; its jobs read this file too.
-    from scanloom.label_tables import LabelError, read_labels
+    from scanloom.labelling.label_tables import LabelError, read_labels
 
     try:
         table = read_labels(root, dataset.labels.model_dump(), masks=dataset.masks and dataset.masks.model_dump())
@@ -239,8 +241,8 @@ def _label_problems(dataset: DatasetFile, root: Path, measured: set[str]) -> lis
 
 def _needed_columns(dataset: DatasetFile) -> list[str]:
     """Columns of the label table that the dataset file names; `site` may also be one of the catalogue's."""
-    from scanloom.label_classes import columns_of
-    from scanloom.label_tables import mask_column
+    from scanloom.labelling.label_classes import columns_of
+    from scanloom.labelling.label_tables import mask_column
 
     labels = dataset.labels
     if labels.table is None:
@@ -272,8 +274,8 @@ def _unit(dataset: DatasetFile) -> str:
 
 def _class_problems(dataset: DatasetFile, table, where: str, measured: set[str]) -> list[str]:
     """Values that are no class, and classes of labels that tasks measure with too few units."""
-    from scanloom.label_classes import class_column
-    from scanloom.label_tables import LabelError
+    from scanloom.labelling.label_classes import class_column
+    from scanloom.labelling.label_tables import LabelError
 
     problems, unit = [], _unit(dataset)
     for name, label in dataset.labels.columns.items():

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scanloom.fingerprints import read_fingerprints
-from scanloom.leakage import audit, example_images, examples, summary
+from scanloom.copies.fingerprints import read_fingerprints
+from scanloom.copies.leakage import audit, example_images, examples, summary
 from scanloom.provenance import stamp
 from scanloom.step_log import log_to
 

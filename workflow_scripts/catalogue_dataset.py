@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.catalogue import build_catalogue, declared_files, unexpected_counts
-from scanloom.file_search import find_files
+from scanloom.cataloguing.catalogue import build_catalogue, declared_files, unexpected_counts
+from scanloom.files.file_search import find_files
 from scanloom.identity import study_salt
-from scanloom.label_tables import label_files, mask_column, read_labels
+from scanloom.labelling.label_tables import label_files, mask_column, read_labels
 from scanloom.provenance import stamp
 from scanloom.step_log import log_to
 

@@ -1,7 +1,7 @@
 """Seconds and memory of an update for every cell of a resource check; cells of earlier runs are not measured again."""
 
 from scanloom.provenance import framework_versions, stamp
-from scanloom.resource_check import check, remembered
+from scanloom.searches.resource_check import check, remembered
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":

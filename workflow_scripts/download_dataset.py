@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from scanloom import plugins
-from scanloom.layout import layout_problem
+from scanloom.files.layout import layout_problem
 from scanloom.sources._progress import shown
 from scanloom.step_log import log_to
 

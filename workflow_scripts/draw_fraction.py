@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from scanloom.fractions import draw_fraction, labelled_patients
+from scanloom.splitting.fractions import draw_fraction, labelled_patients
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from scanloom.evaluation import evaluate
+from scanloom.downstream.evaluation import evaluate
+from scanloom.downstream.verdict import verdict
 from scanloom.provenance import stamp
-from scanloom.splits import assert_predictions_match
+from scanloom.splitting.splits import assert_predictions_match
 from scanloom.step_log import log_to
-from scanloom.verdict import verdict
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from scanloom.backend import limit_threads, make_deterministic
-from scanloom.downstream import Task
-from scanloom.explanation import explain, save
-from scanloom.masks import masks_of_series
+from scanloom.downstream.downstream_task import Task
+from scanloom.downstream.explanation import explain, save
+from scanloom.labelling.masks import masks_of_series
 from scanloom.provenance import stamp
-from scanloom.records import open_shards
-from scanloom.shard_index import manifests_of
+from scanloom.shards.records import open_shards
+from scanloom.shards.shard_index import manifests_of
 from scanloom.step_log import log_to
+from scanloom.training.backend import limit_threads, make_deterministic
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

@@ -5,17 +5,17 @@ from pathlib import Path
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.arms import Finetuned
-from scanloom.backend import limit_threads
-from scanloom.downstream import Arm, Task
-from scanloom.finetuning import finetune
+from scanloom.downstream.arms import Finetuned
+from scanloom.downstream.downstream_task import Arm, Task
+from scanloom.downstream.finetuning import finetune
+from scanloom.pretraining.view_choice import pairs
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.provenance import framework_versions, stamp
-from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
-from scanloom.shard_index import manifests_of
+from scanloom.shards.records import open_shards
+from scanloom.shards.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.view_choice import pairs
-from scanloom.view_pipeline import Pipeline
+from scanloom.training.backend import limit_threads
 
 PUBLISHED = {name: f"{name}.parquet" for name in ("predictions", "selection", "history")} | {"model": "model.keras"}
 

@@ -1,8 +1,8 @@
 """What every image of a dataset looks like in a few hundred numbers, for the search for copies."""
 
-from scanloom.fingerprints import describe, write_fingerprints
-from scanloom.records import open_shards
-from scanloom.shard_index import manifests_of
+from scanloom.copies.fingerprints import describe, write_fingerprints
+from scanloom.shards.records import open_shards
+from scanloom.shards.shard_index import manifests_of
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":

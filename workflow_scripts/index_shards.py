@@ -1,6 +1,6 @@
 """One file that stands for all shards of a dataset: checked once here, it changes exactly when a shard does."""
 
-from scanloom.shard_index import write_index
+from scanloom.shards.shard_index import write_index
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":

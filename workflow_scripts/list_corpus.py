@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from scanloom.corpus import corpus_patients
 from scanloom.provenance import stamp
+from scanloom.splitting.corpus import corpus_patients
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":

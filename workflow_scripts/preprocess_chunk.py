@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.chunk_images import write_parts
-from scanloom.freed_memory import keep_freed_memory
-from scanloom.preprocessing import chunk_parts
+from scanloom.images.chunk_images import write_parts
+from scanloom.images.preprocessing import chunk_parts
 from scanloom.step_log import log_to
+from scanloom.training.freed_memory import keep_freed_memory
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

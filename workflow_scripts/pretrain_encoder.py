@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from scanloom.backend import limit_threads
-from scanloom.pretraining import Budget, pretrain
+from scanloom.pretraining.pretraining_run import Budget, pretrain
+from scanloom.pretraining.view_choice import pairs
 from scanloom.provenance import framework_versions, stamp
-from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
-from scanloom.shard_index import manifests_of
+from scanloom.shards.records import open_shards
+from scanloom.shards.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.view_choice import pairs
+from scanloom.training.backend import limit_threads
 
 PUBLISHED = {
     "encoder": "encoder.keras",

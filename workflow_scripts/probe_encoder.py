@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.arms import Frozen
-from scanloom.backend import limit_threads, make_deterministic
-from scanloom.downstream import Task
-from scanloom.embeddings import embed
-from scanloom.preprocessing import write_npz
-from scanloom.probing import probe
+from scanloom.downstream.arms import Frozen
+from scanloom.downstream.downstream_task import Task
+from scanloom.downstream.embeddings import embed
+from scanloom.downstream.probing import probe
+from scanloom.images.preprocessing import write_npz
 from scanloom.provenance import stamp
-from scanloom.records import open_shards
-from scanloom.shard_index import manifests_of
+from scanloom.shards.records import open_shards
+from scanloom.shards.shard_index import manifests_of
 from scanloom.step_log import log_to
+from scanloom.training.backend import limit_threads, make_deterministic
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from scanloom.provenance import stamp
+from scanloom.searches.trial_ranking import advise, curves, rank
 from scanloom.step_log import log_to
-from scanloom.trial_ranking import advise, curves, rank
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

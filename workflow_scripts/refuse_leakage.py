@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scanloom.leakage import assert_no_leak
+from scanloom.copies.leakage import assert_no_leak
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":

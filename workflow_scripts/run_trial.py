@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from scanloom.backend import limit_threads
-from scanloom.downstream import Task
+from scanloom.downstream.downstream_task import Task
 from scanloom.provenance import framework_versions
-from scanloom.records import open_shards
 from scanloom.run_store import open_run, sha256_of
-from scanloom.shard_index import manifests_of
+from scanloom.searches.trials import FILES, SEEN, run_trial
+from scanloom.shards.records import open_shards
+from scanloom.shards.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.trials import FILES, SEEN, run_trial
+from scanloom.training.backend import limit_threads
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from scanloom import plugins
-from scanloom.contact_sheet import contact_sheet
-from scanloom.preprocessing import write_npz
+from scanloom.images.contact_sheet import contact_sheet
+from scanloom.images.preprocessing import write_npz
 from scanloom.provenance import stamp
 from scanloom.step_log import log_to
 

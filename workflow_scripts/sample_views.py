@@ -1,12 +1,12 @@
 """Views of a few training images as pretraining will see them, for the report."""
 
-from scanloom.backend import limit_threads
-from scanloom.preprocessing import write_npz
+from scanloom.images.preprocessing import write_npz
+from scanloom.pretraining.view_sheet import view_sheet
 from scanloom.provenance import stamp
-from scanloom.records import open_shards
-from scanloom.shard_index import manifests_of
+from scanloom.shards.records import open_shards
+from scanloom.shards.shard_index import manifests_of
 from scanloom.step_log import log_to
-from scanloom.view_sheet import view_sheet
+from scanloom.training.backend import limit_threads
 
 if __name__ == "__main__":
     log_to(snakemake.log[0])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from scanloom.chunk_images import read_parts
-from scanloom.shard_writer import write_chunk
-from scanloom.splits import SPLITS
+from scanloom.images.chunk_images import read_parts
+from scanloom.shards.shard_writer import write_chunk
+from scanloom.splitting.splits import SPLITS
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":

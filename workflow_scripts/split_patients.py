@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from scanloom.label_classes import reader_agreement
-from scanloom.label_tables import mask_column
-from scanloom.labels import image_table, mask_table
+from scanloom.labelling.label_classes import reader_agreement
+from scanloom.labelling.label_tables import mask_column
+from scanloom.labelling.labels import image_table, mask_table
 from scanloom.provenance import stamp
-from scanloom.splits import assert_all_classes, assert_disjoint, split_images
+from scanloom.splitting.splits import assert_all_classes, assert_disjoint, split_images
 from scanloom.step_log import log_to
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def ended(study: dict, folder: Path, method: str) -> str:
 def parameters(folder: Path, study: dict) -> int:
     """Weights of the encoder."""
     from scanloom import plugins
-    from scanloom.shard_index import manifests_of
+    from scanloom.shards.shard_index import manifests_of
 
     [(name, settings)] = study["encoder"].items()
     [task] = study["tasks"].values()

@@ -70,8 +70,8 @@ def peak_of(size: int) -> float:
 
 def training_of(work: Work, batch: int, shards, updates: int):
     """(compiled model, step -> batch) as pretraining has them."""
-    from scanloom.budget import Budget
-    from scanloom.method_training import bare_training
+    from scanloom.pretraining.method_training import bare_training
+    from scanloom.training.budget import Budget
 
     return bare_training(
         shards,
@@ -87,7 +87,7 @@ def training_of(work: Work, batch: int, shards, updates: int):
 
 def seconds_of(work: Work, batch: int, updates: int) -> tuple[float, float]:
     """(seconds per update with the batch at hand, GFLOP per image)."""
-    from scanloom.updates import seconds_without_input
+    from scanloom.training.updates import seconds_without_input
 
     model, batch_at = training_of(work, batch, shards_in_memory(batch, work.shape), updates)
     model.optimizer.learning_rate = 1e-3
@@ -96,8 +96,8 @@ def seconds_of(work: Work, batch: int, updates: int) -> tuple[float, float]:
 
 def fed(work: Work, batch: int, folder: Path, updates: int):
     """History of a training from shards, a few rows; the first, which compiles, is left out."""
-    from scanloom.records import open_shards
-    from scanloom.training import train_steps
+    from scanloom.shards.records import open_shards
+    from scanloom.training.training_loop import train_steps
 
     (folder / "shards").mkdir(exist_ok=True)
     images = images_of(4 * batch, work.shape[0], work.shape[-1], "uint8")

@@ -17,9 +17,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from scanloom import plugins, selection
-from scanloom.catalogue import Catalogue, build_catalogue
-from scanloom.catalogue_columns import COLUMNS, SERIES_COLUMNS
+from scanloom import plugins
+from scanloom.cataloguing import selection
+from scanloom.cataloguing.catalogue import Catalogue, build_catalogue
+from scanloom.cataloguing.catalogue_columns import COLUMNS, SERIES_COLUMNS
 from scanloom.commands._words import files_in_words, whole
 from scanloom.identity import study_salt
 from scanloom.readers._scan import START

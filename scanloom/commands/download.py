@@ -12,7 +12,7 @@ from pathlib import Path
 from scanloom import plugins
 from scanloom.commands._words import bytes_in_words, files_in_words
 from scanloom.dataset_config import DatasetFile, load_dataset
-from scanloom.layout import layout_problem
+from scanloom.files.layout import layout_problem
 from scanloom.preflight import licence_problem
 from scanloom.sources._progress import shown
 from scanloom.sources._report import FetchPlan

@@ -19,10 +19,10 @@ import pandas as pd
 from PIL import Image
 
 from scanloom import plugins
-from scanloom import tfrecord_wire as wire
 from scanloom.commands._words import whole
-from scanloom.records import Shards, open_shards, read_manifest
-from scanloom.shard_check import KINDS, file_bytes, folder_problems, record_problems
+from scanloom.shards import tfrecord_wire as wire
+from scanloom.shards.records import Shards, open_shards, read_manifest
+from scanloom.shards.shard_check import KINDS, file_bytes, folder_problems, record_problems
 from scanloom.steps.hu_window import WINDOWS
 
 ENCODED = "image/encoded"

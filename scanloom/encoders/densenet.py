@@ -20,8 +20,8 @@ from scanloom.encoders._layers import (
     rank_of,
     require_smallest,
 )
-from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
+from scanloom.training.initial_weights import initialise
 
 BLOCKS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32), 264: (6, 12, 64, 48)}
 BOTTLENECK = 4

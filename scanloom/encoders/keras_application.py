@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from scanloom.encoders._layers import MOMENTUM, activation, ending, every_nth, rank_of
-from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
+from scanloom.training.initial_weights import initialise
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)

@@ -14,8 +14,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from scanloom.encoders._layers import activation, conv, ending, max_pool, norm, of_rank, rank_of, require_smallest
-from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
+from scanloom.training.initial_weights import initialise
 
 BLOCKS = {
     10: (1, 1, 1, 1),

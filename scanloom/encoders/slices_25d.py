@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scanloom import plugins
 from scanloom.encoders._layers import ending, rank_of
-from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
+from scanloom.training.initial_weights import initialise
 
 RANKS = (3,)
 AXES = (((1, 2, 3, 4), (1, 2, 3, 4)), ((2, 1, 3, 4), (2, 1, 3, 4)), ((3, 1, 2, 4), (2, 3, 1, 4)))

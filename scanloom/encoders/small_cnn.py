@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from scanloom.encoders._layers import activation, average_pool, conv, ending, max_pool, norm, rank_of, require_smallest
-from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
+from scanloom.training.initial_weights import initialise
 
 LENET_CHANNELS = (6, 16, 120)
 

@@ -8,8 +8,8 @@ resolution), one per level but the last. Differences from the papers: "same" pad
 from pydantic import BaseModel, ConfigDict, Field
 
 from scanloom.encoders._layers import activation, conv, ending, max_pool, norm, rank_of, require_divisible
-from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
+from scanloom.training.initial_weights import initialise
 
 
 class Settings(BaseModel):

@@ -23,8 +23,8 @@ from scanloom.encoders._layers import (
     rank_of,
     require_divisible,
 )
-from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
+from scanloom.training.initial_weights import initialise
 
 LONGEST_WAVE = 10000.0
 

@@ -23,7 +23,7 @@ from scanloom.lazy import keras
 from scanloom.methods._generator import Kind
 from scanloom.methods._prior import pca_exponent, prior_sigmas
 from scanloom.plugin_fields import plugin_of
-from scanloom.showing import Showing
+from scanloom.pretraining.showing import Showing
 
 
 class AdversarialSettings(BaseModel):
@@ -84,8 +84,8 @@ class AdversarialSettings(BaseModel):
 def settle(settings: AdversarialSettings, images: np.ndarray, image_spec: dict) -> AdversarialSettings:
     """The settings with numbers for what depends on the data: alpha, and the window as shares of the stored range.
 
-    images: stored integers [n, *spatial, channels], a sample of the corpus. image_spec: see scanloom/records.py. Raises
-    ValueError where the images do not say what their values mean.
+    images: stored integers [n, *spatial, channels], a sample of the corpus. image_spec: see scanloom/shards/records.py.
+    Raises ValueError where the images do not say what their values mean.
     """
     changed = {}
     if settings.prior == "power" and settings.alpha == "pca":

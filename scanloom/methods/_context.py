@@ -9,7 +9,7 @@ import zlib
 import keras
 import numpy as np
 
-from scanloom.initial_weights import initialise
+from scanloom.training.initial_weights import initialise
 
 
 def context_head(settings, shape: tuple[int, ...], skip: int, features: int, seed: int):

@@ -6,8 +6,8 @@ what a doubling gives too much is cut off at the end of the axis. Where an encod
 
 import math
 
-from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
+from scanloom.training.initial_weights import initialise
 
 SMALLEST_GRID = 4
 WIDEST = 8

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import keras
 
 from scanloom.encoders import discriminator
-from scanloom.initial_weights import initialise
 from scanloom.methods._decoder import feature_map_of
+from scanloom.training.initial_weights import initialise
 
 SMALLEST_MAP = 4
 

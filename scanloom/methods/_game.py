@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import keras
 
-from scanloom.alternating import Alternating
-from scanloom.branches import of_branch, of_method
-from scanloom.intensity import to_unit
+from scanloom.images.intensity import to_unit
 from scanloom.methods._adversarial import AdversarialSettings, sigmas_of, windowed
 from scanloom.methods._discriminator import body_of, has_statistics, heads, own_trunk, statistics_kept
 from scanloom.methods._generator import generator
 from scanloom.methods._latent_model import LatentPlayer
+from scanloom.training.alternating import Alternating
+from scanloom.training.branches import of_branch, of_method
 
 
 def networks(encoder, settings: AdversarialSettings, image_shape: tuple[int, ...], seed: int, normalisation) -> dict:

@@ -11,9 +11,9 @@ the sigmoid would start saturated.
 import math
 from typing import Literal
 
-from scanloom.initial_weights import initialise
 from scanloom.lazy import keras
 from scanloom.methods._decoder import SMALLEST_GRID, WIDEST, decoder_of_vectors, deviate, levels
+from scanloom.training.initial_weights import initialise
 
 Kind = Literal["dcgan", "residual"]
 FIRST_LOGITS = 1.0

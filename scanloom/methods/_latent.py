@@ -51,8 +51,8 @@ def normals(u: np.ndarray) -> np.ndarray:
 def networks(encoder, settings: LatentSettings, image_shape: tuple[int, ...], seed: int) -> dict:
     """Keras models: "encoder" (images to what the posterior comes from), "posterior" (to mean and log variance,
     [batch, latent] each) and "decoder" ([batch, latent] to [batch, *spatial, channels])."""
-    from scanloom.initial_weights import initialise
     from scanloom.methods._decoder import decoder_of_vectors, feature_map_of
+    from scanloom.training.initial_weights import initialise
 
     body = encoder
     if settings.latent_from == "feature_map":

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import keras
 
-from scanloom.alternating import Player
-from scanloom.branches import of_branch, of_method
-from scanloom.intensity import to_unit
+from scanloom.images.intensity import to_unit
 from scanloom.methods._latent import bounded, kl_to_prior, sample
 from scanloom.methods._likelihood import log_likelihood
+from scanloom.training.alternating import Player
+from scanloom.training.branches import of_branch, of_method
 
 
 def passed(networks: dict, batch: dict, views, training: bool) -> dict:

@@ -2,7 +2,7 @@
 
 from scanloom.lazy import keras
 from scanloom.methods._latent import LOG_VARIANCE_BOUND, LatentSettings
-from scanloom.showing import Showing
+from scanloom.pretraining.showing import Showing
 
 
 def showing(settings: LatentSettings, model) -> Showing:

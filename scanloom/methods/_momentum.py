@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import keras
 
-from scanloom.branches import UPDATE_SHARE, of_branch
-from scanloom.intensity import to_unit
-from scanloom.view_pipeline import Pipeline
+from scanloom.images.intensity import to_unit
+from scanloom.pretraining.view_pipeline import Pipeline
+from scanloom.training.branches import UPDATE_SHARE, of_branch
 
 
 class MomentumModel(keras.Model):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import keras
 
-from scanloom.branches import of_branch, of_method
-from scanloom.initial_weights import initialise
-from scanloom.intensity import to_unit
+from scanloom.images.intensity import to_unit
 from scanloom.methods._projector import EPSILON
+from scanloom.training.branches import of_branch, of_method
+from scanloom.training.initial_weights import initialise
 
 
 class PretextModel(keras.Model):

@@ -7,7 +7,7 @@ EPSILON = 1e-5
 
 def projector(features: int, sizes: tuple[int, ...], seed: int, name: str = "projector"):
     """[batch, features] -> [batch, sizes[-1]]: Dense-BN-ReLU for each size but the last, then Dense, no biases."""
-    from scanloom.initial_weights import initialise
+    from scanloom.training.initial_weights import initialise
 
     inputs = x = keras.Input((features,), name="features")
     for i, size in enumerate(sizes[:-1], start=1):

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import keras
 
-from scanloom.branches import of_branch, of_method
-from scanloom.intensity import to_unit
+from scanloom.images.intensity import to_unit
 from scanloom.methods._decoder import decoder_of_maps, feature_map_of, skips_of
+from scanloom.training.branches import of_branch, of_method
 
 
 class ReconstructionModel(keras.Model):

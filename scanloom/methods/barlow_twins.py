@@ -33,8 +33,8 @@ class Settings(BaseModel):
 
 
 def build(encoder, settings: Settings, views, seed: int, classes: int | None = None):
-    """The model to train; its inputs are described in scanloom/view_model.py."""
-    from scanloom.view_model import ViewModel
+    """The model to train; its inputs are described in scanloom/pretraining/view_model.py."""
+    from scanloom.pretraining.view_model import ViewModel
 
     def loss(outputs, batch):
         return settings.scale * barlow_loss(*outputs, settings.off_diagonal_weight)

@@ -34,7 +34,7 @@ class Settings(BaseModel):
 
 
 def build(encoder, settings: Settings, views, seed: int, classes: int | None = None):
-    """The model to train; its inputs are described in scanloom/view_model.py."""
+    """The model to train; its inputs are described in scanloom/pretraining/view_model.py."""
     from scanloom.methods._momentum import MomentumModel
 
     head = projector(encoder.output.shape[-1], settings.projector, seed)

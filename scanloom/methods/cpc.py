@@ -24,9 +24,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from scanloom.branches import of_method
 from scanloom.lazy import keras
 from scanloom.methods._patches import PatchSettings, cut, draw_patches, numbers, overlapping_grid, patch_shape
+from scanloom.training.branches import of_method
 
 TRAINS = True
 USES_LABELS = False

@@ -16,9 +16,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scanloom.branches import of_method
 from scanloom.lazy import keras
 from scanloom.methods._projector import projector, unit_length
+from scanloom.training.branches import of_method
 
 TRAINS = True
 USES_LABELS = False
@@ -52,8 +52,8 @@ def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
 
 
 def build(encoder, settings: Settings, views, seed: int, classes: int | None = None):
-    """The model to train; its inputs are described in scanloom/view_model.py."""
-    from scanloom.view_model import ViewModel
+    """The model to train; its inputs are described in scanloom/pretraining/view_model.py."""
+    from scanloom.pretraining.view_model import ViewModel
 
     def loss(outputs, batch):
         return triplet_loss(*outputs, of_method(batch)["other"], settings.margin, settings.negatives)

@@ -46,9 +46,9 @@ def draw(uniform, settings: Settings, image_shape: tuple[int, ...]) -> dict:
 
 def build(encoder, settings: Settings, views, seed: int, classes: int | None = None):
     """Autoencoder and discriminator, taking turns."""
-    from scanloom.alternating import Alternating
-    from scanloom.branches import of_method
     from scanloom.methods._latent_model import LatentPlayer, passed, reconstruction_and_kl
+    from scanloom.training.alternating import Alternating
+    from scanloom.training.branches import of_method
 
     pipeline = views if settings.use_views else None
     nets = networks(encoder, settings, views.image_shape, seed)
@@ -108,7 +108,7 @@ def _accuracy(real, shuffled):
 
 def _discriminator(settings: Settings, seed: int):
     """Model [batch, latent] -> logits [batch, 2]."""
-    from scanloom.initial_weights import initialise
+    from scanloom.training.initial_weights import initialise
 
     inputs = x = keras.Input((settings.latent,), name="codes")
     for i, size in enumerate(settings.discriminator, start=1):

@@ -47,7 +47,7 @@ def own_encoder(settings: Settings, image_shape: tuple[int, ...], seed: int):
 
 def prepare(encoder, settings: Settings) -> None:
     """Fill the encoder. Raises ValueError where the file is of another network."""
-    from scanloom.published_weights import load_published
+    from scanloom.training.published_weights import load_published
 
     log.info("%s", load_published(encoder, settings.file, settings.scale))
 

@@ -35,6 +35,6 @@ class Settings(BaseModel):
 
 def prepare(encoder, settings: Settings) -> None:
     """Fill the encoder. Raises ValueError where the file is of another network."""
-    from scanloom.published_weights import load_published
+    from scanloom.training.published_weights import load_published
 
     log.info("%s", load_published(encoder, settings.file, settings.scale))

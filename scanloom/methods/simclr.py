@@ -26,8 +26,8 @@ class Settings(BaseModel):
 
 
 def build(encoder, settings: Settings, views, seed: int, classes: int | None = None):
-    """The model to train; its inputs are described in scanloom/view_model.py."""
-    from scanloom.view_model import ViewModel
+    """The model to train; its inputs are described in scanloom/pretraining/view_model.py."""
+    from scanloom.pretraining.view_model import ViewModel
 
     def loss(outputs, batch):
         return nt_xent(*outputs, settings.temperature)

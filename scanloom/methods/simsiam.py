@@ -28,9 +28,9 @@ class Settings(BaseModel):
 
 
 def build(encoder, settings: Settings, views, seed: int, classes: int | None = None):
-    """The model to train; its inputs are described in scanloom/view_model.py."""
-    from scanloom.initial_weights import initialise
-    from scanloom.view_model import ViewModel
+    """The model to train; its inputs are described in scanloom/pretraining/view_model.py."""
+    from scanloom.pretraining.view_model import ViewModel
+    from scanloom.training.initial_weights import initialise
 
     size = settings.projector[-1]
     inner = projector(encoder.output.shape[-1], settings.projector, seed)

@@ -28,8 +28,8 @@ class Settings(BaseModel):
 
 def build(encoder, settings: Settings, views, seed: int, classes: int | None = None):
     """The model to train; the batch holds "labels" int32 [batch] in 0..classes-1."""
-    from scanloom.initial_weights import initialise
-    from scanloom.view_model import ViewModel
+    from scanloom.pretraining.view_model import ViewModel
+    from scanloom.training.initial_weights import initialise
 
     if classes is None or classes < 2:
         raise ValueError(f"label '{settings.label}' has {classes} classes in the corpus; supervised needs at least 2")

@@ -15,10 +15,10 @@ their running statistics here; `encoder: discriminator` without any is what the 
 
 from pydantic import Field
 
-from scanloom.input_gradients import gradient_of_inputs
 from scanloom.lazy import keras
 from scanloom.methods._adversarial import AdversarialSettings, settle, showing
 from scanloom.methods._latent import normals
+from scanloom.training.input_gradients import gradient_of_inputs
 
 TRAINS = True
 USES_LABELS = False

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from scanloom import archives
+from scanloom.files import archives
 
 OPENED = "archive (opened)"
 NOT_OPENED = "archive (not opened)"

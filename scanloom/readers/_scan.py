@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scanloom.file_search import find_files
+from scanloom.files.file_search import find_files
 from scanloom.readers import _archive_members
 
 DECLARED = "not an image (declared)"

@@ -26,7 +26,6 @@ import pandas as pd
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from scanloom import tfrecord_wire as wire
 from scanloom.readers._pictures import BITS, CHANNELS, check_png, picture_unit, picture_values
 from scanloom.readers._scan import (
     Grouped,
@@ -38,6 +37,7 @@ from scanloom.readers._scan import (
     read_files,
 )
 from scanloom.readers._volume import Volume
+from scanloom.shards import tfrecord_wire as wire
 
 FORMATS = ("PNG", "JPEG")
 FOREIGN = "not a TFRecord file"

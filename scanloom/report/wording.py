@@ -3,7 +3,7 @@
 import math
 
 from scanloom import plugins
-from scanloom.verdict import spoken_p
+from scanloom.downstream.verdict import spoken_p
 
 NOTHING = "–"
 UPPER = {"vae": "VAE", "mae": "MAE", "byol": "BYOL", "ct": "CT", "mr": "MR", "auroc": "AUROC", "auprc": "AUPRC"}

@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from scanloom.archives import safe_path
 from scanloom.atomic_files import write_text
+from scanloom.files.archives import safe_path
 from scanloom.sources import _web as web
 from scanloom.sources._report import FetchError
 from scanloom.sources._transfer import Meter, Transient

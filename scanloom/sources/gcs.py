@@ -21,7 +21,7 @@ from google.api_core import exceptions as api
 from google.cloud import storage
 from pydantic import BaseModel, ConfigDict, Field
 
-from scanloom.archives import safe_path
+from scanloom.files.archives import safe_path
 from scanloom.sources._ledger import Ledger, only_one, set_aside, stamp, unchanged
 from scanloom.sources._report import FetchError, FetchPlan, FetchReport
 from scanloom.sources._transfer import Meter, Transient, in_parallel, with_retries

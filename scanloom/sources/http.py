@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from scanloom.archives import ArchiveError, unpack
+from scanloom.files.archives import ArchiveError, unpack
 from scanloom.sources import _web as web
 from scanloom.sources._http_file import File, Place, bring, checksum_of, same_item, size_at_host
 from scanloom.sources._ledger import Ledger, only_one, set_aside, stamp, unchanged

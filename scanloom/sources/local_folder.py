@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scanloom.file_search import find_files
+from scanloom.files.file_search import find_files
 from scanloom.sources._report import FetchError, FetchPlan, FetchReport
 
 PROGRESS_UNIT = "files"

@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 from dataset_miniatures import miniature_of
 
-from scanloom import dataset_config, label_config, label_tables, labels, plugins, preflight, splits
-from scanloom.catalogue import build_catalogue, declared_files
-from scanloom.layout import layout_problem
+from scanloom import dataset_config, plugins, preflight
+from scanloom.cataloguing.catalogue import build_catalogue, declared_files
+from scanloom.files.layout import layout_problem
+from scanloom.labelling import label_config, label_tables, labels
 from scanloom.plugin_fields import Plugin
+from scanloom.splitting import splits
 
 BUILT_IN = {"phantom"}  # makes its own images; tests/library/test_phantom.py
 

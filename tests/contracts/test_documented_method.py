@@ -21,7 +21,7 @@ import numpy as np, pandas as pd
 import scanloom
 assert Path(scanloom.__file__).parent == Path("scanloom").resolve(), "the copy is tested"
 from scanloom import plugins
-from scanloom.pretraining import Budget, pretrain
+from scanloom.pretraining.pretraining_run import Budget, pretrain
 
 
 class Corpus:

@@ -16,11 +16,11 @@ import small_encoders
 from small_encoders import SETTINGS, VARIANTS, build, images, shapes
 
 from scanloom import plugins
+from scanloom.downstream.finetuning import set_frozen
+from scanloom.downstream.heads import classifier
 from scanloom.explain._feature_gradients import feature_gradients
-from scanloom.finetuning import set_frozen
-from scanloom.heads import classifier
-from scanloom.model_files import save_model
-from scanloom.weight_transfer import transfer
+from scanloom.training.model_files import save_model
+from scanloom.training.weight_transfer import transfer
 
 ENCODERS = plugins.names("encoders")
 NORMALISED_AFTER_POOLING = ("convnext",)

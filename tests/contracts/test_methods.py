@@ -14,9 +14,9 @@ from scipy.spatial.distance import cdist
 from scipy.stats import binom
 
 from scanloom import plugins
-from scanloom.backend import make_deterministic
 from scanloom.schedules import cosine, learning_rates
-from scanloom.training import train_steps
+from scanloom.training.backend import make_deterministic
+from scanloom.training.training_loop import train_steps
 
 METHODS = plugins.names("methods")
 TRAINING = [name for name in METHODS if plugins.load("methods", name).TRAINS]

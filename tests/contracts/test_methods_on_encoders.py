@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from scanloom import plugins
-from scanloom.method_batches import draws
 from scanloom.optimizers import players_of
+from scanloom.pretraining.method_batches import draws
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
 
 SHAPES = {2: (32, 32, 3), 3: (16, 16, 16, 1)}
 ENCODERS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scanloom import plugins
-from scanloom.method_training import precision as computing_in
 from scanloom.optimizers import players_of
+from scanloom.pretraining.method_training import precision as computing_in
 
 TRAINING = [name for name in plugins.names("methods") if plugins.load("methods", name).TRAINS]
 

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 
-from scanloom.backend import compiles
-from scanloom.initial_weights import initialise
-from scanloom.method_batches import draws
 from scanloom.methods._game import alternating
 from scanloom.optimizers import players_of
+from scanloom.pretraining.method_batches import draws
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
+from scanloom.training.backend import compiles
+from scanloom.training.initial_weights import initialise
 
 SHAPE = (8, 8, 1)
 MODES, RADIUS, SPREAD, SPAN = 4, 2.0, 0.02, 6.0

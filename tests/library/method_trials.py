@@ -16,13 +16,13 @@ import keras
 import numpy as np
 
 from scanloom import plugins
-from scanloom.backend import compiles, make_deterministic
-from scanloom.checkpoints import load_checkpoint, save_checkpoint
-from scanloom.method_batches import draws
-from scanloom.model_files import save_model
 from scanloom.optimizers import players_of
+from scanloom.pretraining.method_batches import draws
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
+from scanloom.training.backend import compiles, make_deterministic
+from scanloom.training.checkpoints import load_checkpoint, save_checkpoint
+from scanloom.training.model_files import save_model
 
 SHAPES = {2: (16, 16, 1), 3: (8, 8, 8, 1)}
 NEEDED = {"supervised": {"label": "kind"}, "beta_tc_vae": {"dataset_size": 48}}

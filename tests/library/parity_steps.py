@@ -9,11 +9,11 @@ import sys
 import keras
 import numpy as np
 
-from scanloom.branches import branch_prefix
 from scanloom.encoders import resnet
 from scanloom.methods import barlow_twins
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
+from scanloom.training.branches import branch_prefix
 
 RATE = 0.01
 

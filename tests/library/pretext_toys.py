@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 
-from scanloom.branches import METHOD_PREFIX
-from scanloom.initial_weights import initialise
-from scanloom.method_batches import draws
+from scanloom.pretraining.method_batches import draws
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
+from scanloom.training.branches import METHOD_PREFIX
+from scanloom.training.initial_weights import initialise
 
 
 def small_encoder(shape: tuple[int, ...], features: int = 16):

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import searched_study
 
-from scanloom import contact_sheet
-from scanloom.evaluation import evaluate
-from scanloom.leakage import COLUMNS
-from scanloom.preprocessing import preprocess_series
+from scanloom.copies.leakage import COLUMNS
+from scanloom.downstream.evaluation import evaluate
+from scanloom.downstream.verdict import verdict
+from scanloom.images import contact_sheet
+from scanloom.images.preprocessing import preprocess_series
 from scanloom.readers._volume import Volume
 from scanloom.report.study_tables import StudyTables
-from scanloom.verdict import verdict
 
 CLASSES = ("no bleed", "bleed")
 METHODS = ["barlow_twins", "supervised", "from_scratch"]

@@ -7,8 +7,9 @@ import pandas as pd
 import yaml
 from prediction_tables import predictions
 
-from scanloom import config, resource_check, studies, trial_ranking
-from scanloom.learning_rate_range import advice, rates
+from scanloom import config
+from scanloom.searches import resource_check, studies, trial_ranking
+from scanloom.training.learning_rate_range import advice, rates
 
 CLASSES = ("no bleed", "bleed")
 PROJECTOR, WEIGHT = "methods.barlow_twins.projector", "methods.barlow_twins.off_diagonal_weight"

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from scanloom import plugins
-from scanloom.backend import compiles
+from scanloom.training.backend import compiles
 
 SETTINGS = {
     "resnet": {"depth": 10, "width": 4},

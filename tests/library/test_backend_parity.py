@@ -20,8 +20,9 @@ import training_options
 import two_players
 import views_everywhere
 
-from scanloom import monitors, plugins
-from scanloom.intensity import to_unit
+from scanloom import plugins
+from scanloom.images.intensity import to_unit
+from scanloom.pretraining import monitors
 
 METHODS = {name: plugins.load("methods", name) for name in plugins.names("methods")}
 TRAINING = [

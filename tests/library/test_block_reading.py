@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scanloom import plugins
 from scanloom.geometry import affine_on_grid
-from scanloom.preprocessing import in_plane_first, preprocess_chunk, run_steps
+from scanloom.images.preprocessing import in_plane_first, preprocess_chunk, run_steps
 from scanloom.readers import dicom
 from scanloom.readers._volume import Volume
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import report_study
 
-from scanloom import consensus
+from scanloom.labelling import consensus
 from scanloom.report.section import Table
 from scanloom.report.sections import data_overview
 from scanloom.report.study_tables import StudyTables

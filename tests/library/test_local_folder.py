@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from scanloom.file_search import find_files
+from scanloom.files.file_search import find_files
 from scanloom.sources import local_folder
 
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from scanloom.pretraining import Budget, pretrain
+from scanloom.pretraining.pretraining_run import Budget, pretrain
 
 VIEWS = [
     ("random_resized_crop", {}),
@@ -33,7 +33,7 @@ BUDGET = Budget(
 
 
 class TinyCorpus:
-    """Random blobs of 12 patients with 4 images each; what pretraining uses of scanloom.records.Shards."""
+    """Random blobs of 12 patients with 4 images each; what pretraining uses of scanloom.shards.records.Shards."""
 
     def __init__(self, slow_s: float = 0.0):
         rng = np.random.default_rng(0)

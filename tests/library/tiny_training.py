@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from scanloom.backend import compiles
+from scanloom.training.backend import compiles
 
 
 class TinyModel(keras.Model):

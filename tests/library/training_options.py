@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import tiny_corpus
 
-from scanloom.budget import Budget
+from scanloom.training.budget import Budget
 
 BUDGET = Budget(
     updates=4,

@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from scanloom.alternating import Alternating, Player
-from scanloom.backend import compiles
-from scanloom.checkpoints import load_checkpoint, save_checkpoint
-from scanloom.initial_weights import initialise
+from scanloom.training.alternating import Alternating, Player
+from scanloom.training.backend import compiles
+from scanloom.training.checkpoints import load_checkpoint, save_checkpoint
+from scanloom.training.initial_weights import initialise
 
 BATCH, WIDE, NARROW = 8, 3, 2
 TURNS, FACTORS, RATE = (2, 1), (1.0, 0.5), 0.1

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from scanloom import plugins
+from scanloom.pretraining.view_choice import preset, presets
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_choice import preset, presets
-from scanloom.view_pipeline import Pipeline
 
 SHAPES = {"colour": (10, 10, 3), "volume": (6, 7, 8, 1)}
 ALWAYS = {"p": 1.0}

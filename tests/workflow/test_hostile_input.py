@@ -21,13 +21,13 @@ import pytest
 import yaml
 
 from scanloom import plugins
-from scanloom.catalogue import build_catalogue
-from scanloom.chunk_images import read_parts, write_parts
+from scanloom.cataloguing.catalogue import build_catalogue
 from scanloom.identity import item_ids
-from scanloom.preprocessing import chunk_parts
-from scanloom.shard_writer import write_chunk
+from scanloom.images.chunk_images import read_parts, write_parts
+from scanloom.images.preprocessing import chunk_parts
+from scanloom.shards.shard_writer import write_chunk
 from scanloom.sources import phantom
-from scanloom.splits import SPLITS
+from scanloom.splitting.splits import SPLITS
 
 STEPS = [{"name": "hu_window", "settings": {"windows": ["brain", "bone"]}}]
 NOBODY = 65534

@@ -52,7 +52,7 @@ def test_more_cores_run_nothing(workflow):
 
 
 def test_comment_in_a_library_file_runs_nothing(workflow):
-    path = workflow.folder / "scanloom/training.py"
+    path = workflow.folder / "scanloom/training/training_loop.py"
     path.write_text(path.read_text() + "\n# A remark.\n")
     assert workflow.planned() == {}
 
@@ -73,7 +73,7 @@ def test_git_checkout_away_and_back_runs_nothing(workflow):
     git("add", "scanloom", "workflow_scripts", "rules", "Snakefile")
     git("commit", "-m", "as is")
     git("checkout", "-b", "other")
-    edit(workflow, "scanloom/training.py", "import", "import sys\nimport")
+    edit(workflow, "scanloom/training/training_loop.py", "import", "import sys\nimport")
     edit(workflow, "workflow_scripts/preprocess_chunk.py", "import", "import sys\nimport")
     git("commit", "-am", "edited")
     time.sleep(1.1)  # so that the files' times differ by more than a file system's resolution

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from scanloom.evaluation import FOR
+from scanloom.downstream.evaluation import FOR
 from scanloom.report import wording
 from scanloom.report.section import Heading, KeyNumber, KeyNumbers, Note, Section, Statement, Table
 from scanloom.report.study_tables import StudyTables

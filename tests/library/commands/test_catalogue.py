@@ -11,7 +11,7 @@ import SimpleITK
 from PIL import Image
 
 from scanloom.__main__ import main
-from scanloom.catalogue import build_catalogue
+from scanloom.cataloguing.catalogue import build_catalogue
 from scanloom.readers.dicom import Settings
 from scanloom.sources import phantom
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from scanloom import tfrecord_wire as wire
 from scanloom.__main__ import main
 from scanloom.identity import item_ids
-from scanloom.shard_writer import write_chunk
-from scanloom.splits import SPLITS
+from scanloom.shards import tfrecord_wire as wire
+from scanloom.shards.shard_writer import write_chunk
+from scanloom.splitting.splits import SPLITS
 
 ITEM = "s000-0001"
 

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from scanloom.downstream.heads import classifier, head_of
 from scanloom.explain._feature_gradients import feature_gradients
 from scanloom.explain._upsample import interpolation_matrix, upsample
 from scanloom.explain.grad_cam import Settings, explainer
-from scanloom.heads import classifier, head_of
 from scanloom.lazy import keras
 
 

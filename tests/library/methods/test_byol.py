@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from scanloom.initial_weights import initialise
-from scanloom.method_batches import draws
 from scanloom.methods import byol
 from scanloom.methods._momentum import learned
+from scanloom.pretraining.method_batches import draws
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
+from scanloom.training.initial_weights import initialise
 
 RNG = np.random.default_rng(0)
 SHAPE = (4, 4, 1)

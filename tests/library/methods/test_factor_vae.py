@@ -8,13 +8,13 @@ import tiny_corpus as tiny
 from scipy import stats
 from scipy.special import log_softmax
 
-from scanloom.method_batches import draws
-from scanloom.method_training import DoesNotFit, MethodTraining
 from scanloom.methods import factor_vae
 from scanloom.methods.factor_vae import Settings, discriminator_loss, permuted, total_correlation
 from scanloom.optimizers import adam, optimizer_of
+from scanloom.pretraining.method_batches import draws
+from scanloom.pretraining.method_training import DoesNotFit, MethodTraining
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
 
 RNG = np.random.default_rng(0)
 

@@ -5,10 +5,10 @@ import keras
 import numpy as np
 from scipy.special import expit
 
-from scanloom.generation import generated
-from scanloom.generative_metrics import fid
 from scanloom.methods import gan
 from scanloom.methods.gan import Settings, cross_entropy, soft_accuracy
+from scanloom.pretraining.generation import generated
+from scanloom.pretraining.generative_metrics import fid
 
 RNG = np.random.default_rng(0)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pretext_toys
 import pytest
 
-from scanloom.branches import of_method
 from scanloom.methods import jigsaw
 from scanloom.methods._patches import cell_grid, cut
 from scanloom.methods.jigsaw import Settings, permutation_set
+from scanloom.training.branches import of_method
 
 
 def distances(permutations: np.ndarray) -> np.ndarray:

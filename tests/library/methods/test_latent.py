@@ -7,7 +7,7 @@ from scipy import integrate, stats
 
 from scanloom import plugins
 from scanloom.methods import _latent, beta_tc_vae, beta_vae, factor_vae, vae
-from scanloom.view_pipeline import Pipeline
+from scanloom.pretraining.view_pipeline import Pipeline
 
 SHAPE = (8, 8, 1)
 

@@ -8,9 +8,9 @@ import pytest
 from scanloom.methods import vae
 from scanloom.methods._latent_model import passed
 from scanloom.methods._likelihood import as_images
-from scanloom.model_files import save_model
 from scanloom.plugins import load
-from scanloom.view_pipeline import Pipeline
+from scanloom.pretraining.view_pipeline import Pipeline
+from scanloom.training.model_files import save_model
 
 RNG = np.random.default_rng(0)
 
@@ -52,7 +52,7 @@ def test_saved_networks_give_codes_and_images_of_the_models_own_pass(method, ran
 
 
 def test_under_a_mixed_policy_codes_and_images_are_float32():
-    from scanloom.method_training import precision
+    from scanloom.pretraining.method_training import precision
 
     with precision("bfloat16"):
         model = vae.build(

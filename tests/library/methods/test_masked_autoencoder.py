@@ -8,11 +8,11 @@ import pytest
 
 from scanloom import plugins
 from scanloom.encoders import vit
-from scanloom.method_batches import draws
 from scanloom.methods import masked_autoencoder
 from scanloom.methods.masked_autoencoder import Settings, blocks, hidden_error, normalised_blocks
+from scanloom.pretraining.method_batches import draws
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
 
 RNG = np.random.default_rng(0)
 

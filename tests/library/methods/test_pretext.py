@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from scanloom.branches import METHOD_PREFIX, of_method
-from scanloom.intensity import to_unit
+from scanloom.images.intensity import to_unit
 from scanloom.methods._pretext import answer_correct, answer_head, answer_loss
+from scanloom.training.branches import METHOD_PREFIX, of_method
 
 RNG = np.random.default_rng(0)
 

@@ -6,10 +6,10 @@ import pretext_toys
 import pydantic
 import pytest
 
-from scanloom.branches import of_method
 from scanloom.methods import relative_patch_location
 from scanloom.methods._patches import cell_grid, cut
 from scanloom.methods.relative_patch_location import Settings
+from scanloom.training.branches import of_method
 
 
 @pytest.mark.parametrize(("rank", "per_side"), [(2, 3), (3, 3), (2, 5)])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from scanloom import plugins
-from scanloom.method_batches import draws
 from scanloom.methods import restoration
 from scanloom.methods.restoration import Settings, curves, on_curve, painted, shuffled
+from scanloom.pretraining.method_batches import draws
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
 
 RNG = np.random.default_rng(0)
 SHAPES = [(16, 20, 3), (8, 10, 12, 1)]

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from scanloom.initial_weights import initialise
 from scanloom.methods import simsiam
-from scanloom.view_pipeline import Pipeline
+from scanloom.pretraining.view_pipeline import Pipeline
+from scanloom.training.initial_weights import initialise
 
 RNG = np.random.default_rng(0)
 

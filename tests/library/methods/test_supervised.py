@@ -6,7 +6,7 @@ from scipy.special import log_softmax
 
 from scanloom.encoders import resnet
 from scanloom.methods import supervised
-from scanloom.view_pipeline import Pipeline
+from scanloom.pretraining.view_pipeline import Pipeline
 
 
 def make(classes):

@@ -11,11 +11,11 @@ import tiny_corpus as tiny
 import yaml
 
 from scanloom import config, dataset_config, planning, plugins, preflight
-from scanloom.arms import Finetuned
-from scanloom.downstream import Arm, Task
-from scanloom.finetuning import finetune
+from scanloom.downstream.arms import Finetuned
+from scanloom.downstream.downstream_task import Arm, Task
+from scanloom.downstream.finetuning import finetune
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.strict_models import ConfigError
-from scanloom.view_pipeline import Pipeline
 
 VOLUME = (8, 8, 8, 1)
 

@@ -5,11 +5,11 @@ import keras
 import numpy as np
 import pytest
 
-from scanloom.generation import generated
-from scanloom.generative_metrics import fid
-from scanloom.input_gradients import gradient_of_inputs
 from scanloom.methods import wgan_gp
 from scanloom.methods.wgan_gp import Settings, between, bounded, gradient_penalty
+from scanloom.pretraining.generation import generated
+from scanloom.pretraining.generative_metrics import fid
+from scanloom.training.input_gradients import gradient_of_inputs
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from scanloom.preprocessing import early_step, preprocess_chunk
+from scanloom.images.preprocessing import early_step, preprocess_chunk
 from scanloom.readers import dicom
 from scanloom.steps.hu_window import bounds_hu
 

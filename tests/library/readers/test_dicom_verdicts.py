@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, SecondaryCaptureImageStorage
 
 from scanloom import plugins
-from scanloom.catalogue import build_catalogue
+from scanloom.cataloguing.catalogue import build_catalogue
 from scanloom.readers import dicom
 from scanloom.readers.dicom import Settings
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scanloom import tfrecord_wire as wire
 from scanloom.readers import foreign_tfrecords
 from scanloom.readers.foreign_tfrecords import Settings
+from scanloom.shards import tfrecord_wire as wire
 
 DEFAULTS = Settings()
 

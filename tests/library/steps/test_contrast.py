@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageEnhance
 from pydantic import ValidationError
 
-from scanloom.preprocessing import quantise
+from scanloom.images.preprocessing import quantise
 from scanloom.readers._volume import Volume
 from scanloom.steps import contrast, scale_range
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scanloom.preprocessing import run_mask_steps
+from scanloom.images.preprocessing import run_mask_steps
 from scanloom.readers._volume import Volume
 from scanloom.steps import crop_to_foreground
 

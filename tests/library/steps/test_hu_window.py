@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from scanloom.images.preprocessing import quantise
 from scanloom.plugins import BadSettings, settings
-from scanloom.preprocessing import quantise
 from scanloom.readers._volume import Volume
 from scanloom.steps import hu_window
 

@@ -9,8 +9,8 @@ from scipy import interpolate, ndimage
 from scipy.spatial.transform import Rotation
 
 from scanloom import plugins
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
 from scanloom.views import _resample, _spline, elastic, perspective
 
 KEYS = keys_of(range(5))

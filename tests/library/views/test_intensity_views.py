@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
+from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.stateless_random import keys_of
-from scanloom.view_pipeline import Pipeline
 from scanloom.views import _colour, _number_table
 
 KEYS = keys_of(range(6))

@@ -1,0 +1,1 @@
+"""Files as such: packed, listed, written, none of them an image yet."""

@@ -1,0 +1,1 @@
+"""Series to images of integers, and integers to network inputs."""

@@ -1,0 +1,1 @@
+"""Encoders trained by one method on a corpus: batches, views, monitors, and what is made of generative methods."""

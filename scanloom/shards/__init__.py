@@ -1,0 +1,1 @@
+"""TFRecord shards: written, checked and read, without TensorFlow."""

@@ -1,0 +1,1 @@
+"""Who is in train, validation and test, which patients count as labelled, and what may be pretrained on."""
