@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_records import chunk, write
+from chunk_shards import chunk, write
 
 from scanloom.shards.records import BadShard, open_shards
 from scanloom.shards.shard_index import manifests_of, write_index
