@@ -9,9 +9,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors; values do not change after they were checked."""
+    """Unknown keys are errors, as are numbers that are not finite; values do not change after they were checked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ConfigError(ValueError):

@@ -7,7 +7,7 @@ the paper: no stochastic depth, because nothing here is random inside a step. Fe
 
 import re
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.encoders._layers import (
     UNDRAWN,
@@ -21,15 +21,15 @@ from scanloom.encoders._layers import (
     require_divisible,
 )
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.training.initial_weights import initialise
 
 EXPANSION = 4
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Size of the network."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     depths: tuple[int, ...] = Field(
         (2, 2, 6, 2), min_length=1, max_length=6, description="blocks per stage; each stage halves the map"
     )

@@ -7,7 +7,7 @@ arranged as in keras.applications and torchvision, whose weights fit where the s
 import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.encoders._layers import (
     activation,
@@ -21,6 +21,7 @@ from scanloom.encoders._layers import (
     require_smallest,
 )
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.training.initial_weights import initialise
 
 BLOCKS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32), 264: (6, 12, 64, 48)}
@@ -28,10 +29,9 @@ BOTTLENECK = 4
 COMPRESSION = 0.5
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Size of the network."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     depth: Literal[121, 169, 201, 264] | None = Field(121, description="the paper's networks; null: as `blocks` says")
     blocks: tuple[int, ...] = Field((), description="layers of each block, for a depth of null: (4, 4, 4), for example")
     growth: int = Field(32, ge=1, le=256, description="feature maps that each layer adds; the stem has twice as many")

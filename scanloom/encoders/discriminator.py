@@ -9,7 +9,7 @@ encoders. A gradient penalty (WGAN-GP) needs `normalisation: none` or `layer`: b
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.encoders._layers import (
     activation,
@@ -22,13 +22,13 @@ from scanloom.encoders._layers import (
     require_divisible,
 )
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.training.initial_weights import initialise
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Kind and size of the trunk."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["dcgan", "residual"] = Field("dcgan", description="strided convolutions or residual blocks")
     width: int = Field(64, ge=1, le=512, description="channels after the first halving, doubled per halving")
     widest: int = Field(512, ge=1, le=4096, description="channels never exceed it")

@@ -10,10 +10,11 @@ import re
 from collections import Counter
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.encoders._layers import MOMENTUM, activation, ending, every_nth, rank_of
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.training.initial_weights import initialise
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -44,10 +45,9 @@ Name = Literal[
 ]  # fmt: skip
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which network."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: Name = Field("MobileNetV2", description="as in keras.applications")
 
 

@@ -11,10 +11,11 @@ at least 2 pixels with `stem: strided` and symmetric padding.
 import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.encoders._layers import activation, conv, ending, max_pool, norm, of_rank, rank_of, require_smallest
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.training.initial_weights import initialise
 
 BLOCKS = {
@@ -30,10 +31,9 @@ BOTTLENECK_DEPTHS = (50, 101, 152, 200)
 BOTTLENECK_EXPANSION = 4
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Size of the network."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     depth: Literal[10, 18, 34, 50, 101, 152, 200] = Field(18, description="number of layers, as the paper counts them")
     version: Literal[1, 2] = Field(1, description="2: normalisation and ReLU before the convolutions (pre-activation)")
     width: int = Field(64, ge=1, le=512, description="channels of the first stage; 64 in the paper, doubled per stage")

@@ -9,11 +9,12 @@ Frozen, this is the baseline that 3D pretraining has to beat: as in Raptor (An e
 random projection. An encoder that does something after the mean of its map (convnext) is used up to that map.
 """
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom import plugins
 from scanloom.encoders._layers import ending, rank_of
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.training.initial_weights import initialise
 
 RANKS = (3,)
@@ -21,10 +22,9 @@ AXES = (((1, 2, 3, 4), (1, 2, 3, 4)), ((2, 1, 3, 4), (2, 1, 3, 4)), ((3, 1, 2, 4
 """For slices along each axis: the volume's axes with that one first, and the way back."""
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which 2D encoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     encoder: str = Field("resnet", description="a file of scanloom/encoders for rank 2")
     settings: dict = Field({}, description="its settings")
     edge: int | None = Field(

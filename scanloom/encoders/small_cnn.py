@@ -9,19 +9,19 @@ places instead of the dense layers, so any image size works.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.encoders._layers import activation, average_pool, conv, ending, max_pool, norm, rank_of, require_smallest
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.training.initial_weights import initialise
 
 LENET_CHANNELS = (6, 16, 120)
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which of the two, and its size."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["lenet", "vgg"] = Field("vgg", description="lenet: 3 convolutions; vgg: as `stages` says")
     width: int = Field(16, ge=1, le=512, description="vgg: channels of the first stage; 64 in the paper")
     stages: tuple[int, ...] = Field(

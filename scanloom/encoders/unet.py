@@ -5,17 +5,17 @@ channels. What a decoder needs beside the last map are the outputs of the layers
 resolution), one per level but the last. Differences from the papers: "same" padding, and no dropout.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.encoders._layers import activation, conv, ending, max_pool, norm, rank_of, require_divisible
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.training.initial_weights import initialise
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Size of the network."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     levels: int = Field(4, ge=2, le=8, description="resolutions; edges must be multiples of 2^(levels - 1)")
     width: int = Field(16, ge=1, le=256, description="channels of the first level, doubled per level; 64 in the paper")
 

@@ -11,7 +11,7 @@ import re
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.encoders._layers import (
     UNDRAWN,
@@ -24,15 +24,15 @@ from scanloom.encoders._layers import (
     require_divisible,
 )
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.training.initial_weights import initialise
 
 LONGEST_WAVE = 10000.0
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Size of the network, pooling and positions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     patch: int = Field(8, ge=1, le=64, description="pixels per edge that become one token; edges must be multiples")
     width: int = Field(192, ge=2, le=2048, description="numbers per token; a multiple of heads")
     depth: int = Field(6, ge=1, le=48, description="blocks")

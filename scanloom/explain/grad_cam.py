@@ -14,18 +14,16 @@ spatial dimensions; the map is not divided by its maximum, so maps of one networ
 from collections.abc import Callable
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from scanloom.explain._feature_gradients import feature_gradients
 from scanloom.explain._upsample import upsample
+from scanloom.strict_models import Strict
 
 TITLE = "Grad-CAM"
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Grad-CAM has nothing to choose."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def explainer(model, settings: Settings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -17,19 +17,19 @@ are one player's, the generator is the other's; both lower L_E and L_R, each by 
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.lazy import keras
 from scanloom.methods._generator import Kind
 from scanloom.methods._prior import pca_exponent, prior_sigmas
 from scanloom.plugin_fields import plugin_of
 from scanloom.pretraining.showing import Showing
+from scanloom.strict_models import Strict
 
 
-class AdversarialSettings(BaseModel):
+class AdversarialSettings(Strict):
     """Networks, prior, and terms beside the game."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     latent: int = Field(64, ge=1, description="numbers of noise per image")
     prior: Literal["identity", "power"] = Field(
         "identity", description="of the codes: all alike, or sigma_i = c * i^alpha"

@@ -9,19 +9,19 @@ import math
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.special import ndtri
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 LOG_VARIANCE_BOUND = 10.0
 """Log variances are bounded smoothly to +- this: far outside what is learnt, and exp cannot overflow."""
 
 
-class LatentSettings(BaseModel):
+class LatentSettings(Strict):
     """Latent space, likelihood and decoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     latent: int = Field(32, ge=1, description="dimensions of the latent space")
     latent_from: Literal["features", "feature_map"] = Field(
         "features", description="what mean and variance are computed from; feature_map keeps where things are"

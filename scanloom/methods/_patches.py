@@ -9,19 +9,19 @@ patch, and brightness, contrast and channels changed patch by patch. Everything 
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 SMALLEST_PX = 2
 FLAT_STD = 0.01
 """Standard deviations well below this (images span [0, 1]) are noise and not blown up: two grey levels of 8 bits."""
 
 
-class PatchSettings(BaseModel):
+class PatchSettings(Strict):
     """Size of the patches and their guards; lengths are shares of a grid cell and suit every image size."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     jitter: float = Field(0.1, ge=0, lt=1, description="room of a patch to move, as share of its cell")
     patch_px: int | None = Field(
         None,

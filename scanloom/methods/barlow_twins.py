@@ -11,10 +11,11 @@ Differences from the paper: AdamW instead of LARS, smaller batches and projector
 the same for both branches (the paper's second branch blurs less and solarises).
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
 from scanloom.methods._projector import EPSILON, projector
+from scanloom.strict_models import Strict
 
 TRAINS = True
 USES_LABELS = False
@@ -23,10 +24,9 @@ BRANCHES = 2
 DECORRELATES = True
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Projector and loss."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     projector: tuple[int, ...] = Field((512, 512), min_length=1, description="layer sizes; the last is the embedding")
     off_diagonal_weight: float = Field(0.005, gt=0, le=1, description="lambda of the loss")
     scale: float = Field(1.0, gt=0, description="factor on the whole loss")

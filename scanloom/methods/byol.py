@@ -13,10 +13,11 @@ trainings, lower by default here because a short training must let the target mo
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
 from scanloom.methods._projector import projector, unit_length
+from scanloom.strict_models import Strict
 
 TRAINS = True
 USES_LABELS = False
@@ -24,10 +25,9 @@ FRESH_PER_SEED = False
 BRANCHES = 2
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Heads and momentum."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     projector: tuple[int, ...] = Field((512, 128), min_length=1, description="layer sizes; the last is the embedding")
     predictor: tuple[int, ...] = Field((512,), description="hidden layer sizes of the predictor")
     momentum: float = Field(0.98, ge=0, lt=1, description="m0: the target's momentum at the start")

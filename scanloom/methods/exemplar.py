@@ -14,10 +14,11 @@ sums, up to 4, so that the margin can be met; the negative is never the image it
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
 from scanloom.methods._projector import projector, unit_length
+from scanloom.strict_models import Strict
 from scanloom.training.branches import of_method
 
 TRAINS = True
@@ -26,10 +27,9 @@ FRESH_PER_SEED = False
 BRANCHES = 2
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Projector, margin and negatives."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     projector: tuple[int, ...] = Field((512, 128), min_length=1, description="layer sizes; the last is the embedding")
     margin: float | None = Field(
         0.5,

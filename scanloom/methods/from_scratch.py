@@ -5,7 +5,7 @@ encoder. There is no loss. Each repetition starts from its own random weights, a
 otherwise decide every comparison.
 """
 
-from pydantic import BaseModel, ConfigDict
+from scanloom.strict_models import Strict
 
 TRAINS = False
 USES_LABELS = False
@@ -13,7 +13,5 @@ FRESH_PER_SEED = True
 BRANCHES = 0
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Nothing to set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)

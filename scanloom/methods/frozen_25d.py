@@ -9,9 +9,10 @@ of the study is used.
 import logging
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.encoders import slices_25d
+from scanloom.strict_models import Strict
 
 TRAINS = False
 USES_LABELS = False
@@ -22,10 +23,9 @@ RANKS = (3,)
 log = logging.getLogger(__name__)
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """The 2D encoder and its weights."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     file: str = Field(min_length=1, description="weight file of the 2D encoder, as for the method imagenet")
     encoder: str = Field("resnet", description="the 2D encoder: a file of scanloom/encoders")
     settings: dict = Field({}, description="its settings, those the file was made with")

@@ -9,7 +9,9 @@ cannot know; none of its own were used.
 import logging
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from scanloom.strict_models import Strict
 
 TRAINS = False
 USES_LABELS = False
@@ -19,10 +21,9 @@ BRANCHES = 0
 log = logging.getLogger(__name__)
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which file, and what its weights expect."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     file: str = Field(min_length=1, description="weight file (.keras, .h5, .npz), from the folder the study runs in")
     scale: Literal["unit", "imagenet", "symmetric", "caffe"] | None = Field(
         None,

@@ -15,9 +15,10 @@ needed for the hidden content to be unseen, only for the masks' edges to be.
 import math
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 TRAINS = True
 USES_LABELS = False
@@ -29,10 +30,9 @@ EPSILON = 1e-4
 """Added to a block's variance: one grey level of 8 bits, squared, is 1.5e-5, and noise of that size is not content."""
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """What is hidden, and the decoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     hidden_share: float = Field(0.6, gt=0, lt=1, description="share of the blocks that is hidden")
     block: int | None = Field(
         None, ge=1, description="block size in pixels; null: per axis the largest power of two up to 1/7 of the image"

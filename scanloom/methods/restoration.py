@@ -15,9 +15,10 @@ import functools
 import math
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 TRAINS = True
 USES_LABELS = False
@@ -35,10 +36,9 @@ LARGEST_TABLES = 2**21  # numbers in all tables of shuffles together
 NOISE = 2**20  # numbers in the table of noise
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How often each distortion, and the decoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     curve: float = Field(0.9, ge=0, le=1, description="probability of a grey-value curve, half of them falling")
     shuffle: float = Field(0.5, ge=0, le=1, description="probability of shuffling pixels within windows")
     shuffle_window: float = Field(

@@ -21,11 +21,12 @@ import math
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom import plugins
 from scanloom.lazy import keras
 from scanloom.methods._patches import boxes
+from scanloom.strict_models import Strict
 
 TRAINS = True
 USES_LABELS = False
@@ -34,10 +35,9 @@ BRANCHES = 1
 LARGEST_VIEW_TURN = 45.0  # degrees of a view up to which right angles can be told apart
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which turns, how often, and the head."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     rotations: Literal["axes", "group"] = Field(
         "axes", description="rank 3: axes are the 10 published turns, group all 24 of a cube; rank 2 has 4 either way"
     )

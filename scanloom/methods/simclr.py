@@ -6,10 +6,11 @@ with j the other view of i's image and s the cosine of two embeddings. The other
 small batches make the task easy. Chen et al., ICML 2020, arXiv 2002.05709, equation 1 (NT-Xent); t = 0.1 to 0.5 there.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
 from scanloom.methods._projector import projector, unit_length
+from scanloom.strict_models import Strict
 
 TRAINS = True
 USES_LABELS = False
@@ -17,10 +18,9 @@ FRESH_PER_SEED = False
 BRANCHES = 2
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Projector and temperature."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     projector: tuple[int, ...] = Field((512, 128), min_length=1, description="layer sizes; the last is the embedding")
     temperature: float = Field(0.2, gt=0, description="t of the loss")
 

@@ -8,10 +8,11 @@ what keeps the embedding from collapsing.
 Chen & He, CVPR 2021, arXiv 2011.10566, equations 1 to 4. The predictor is a bottleneck, as there.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
 from scanloom.methods._projector import projector, unit_length
+from scanloom.strict_models import Strict
 
 TRAINS = True
 USES_LABELS = False
@@ -19,10 +20,9 @@ FRESH_PER_SEED = False
 BRANCHES = 2
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Projector and predictor."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     projector: tuple[int, ...] = Field((512, 512), min_length=1, description="layer sizes; the last is the embedding")
     predictor: int = Field(128, ge=1, description="hidden layer size of the predictor; a quarter of the embedding")
 

@@ -9,9 +9,10 @@ simplest pretext task. Images without that label are not used.
 Cross-entropy as in any textbook (Goodfellow, Bengio & Courville, Deep Learning, section 6.2.2); one view per image.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 TRAINS = True
 USES_LABELS = True
@@ -19,10 +20,9 @@ FRESH_PER_SEED = False
 BRANCHES = 1
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which label."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     label: str = Field(min_length=1, description="label column of the corpus; its values are class indices 0, 1, ...")
 
 

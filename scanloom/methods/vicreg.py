@@ -9,10 +9,11 @@ with C the covariance (N - 1) over the batch. Bardes, Ponce & LeCun, ICLR 2022, 
 a, b, c = 25, 25, 1 there, and the halves of the variance term are those of the authors' code.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
 from scanloom.methods._projector import projector
+from scanloom.strict_models import Strict
 
 TRAINS = True
 USES_LABELS = False
@@ -22,10 +23,9 @@ DECORRELATES = True
 EPSILON = 1e-4
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Projector and weights of the terms."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     projector: tuple[int, ...] = Field((512, 512), min_length=1, description="layer sizes; the last is the embedding")
     invariance: float = Field(25.0, ge=0, description="a of the loss")
     variance: float = Field(25.0, ge=0, description="b of the loss")

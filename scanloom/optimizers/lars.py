@@ -6,13 +6,14 @@ You, Gitman & Ginsburg, arXiv 1708.03888, algorithm 1. Rates are far larger than
 batch 2048 and 0.7 at 128 (its issue 7), with thin_rate 0.024; small data sets took trust 0.02 (solo-learn, issue 109).
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Momentum and trust."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     momentum: float = Field(0.9, ge=0, lt=1, description="share of the last step that is taken again")
     trust: float = Field(0.001, gt=0, description="eta: step as a share of the layer's weights, at learning rate 1")
     thin_rate: float = Field(

@@ -3,13 +3,14 @@
 At small batches it may do better than LARS (authors of Barlow Twins, github.com/facebookresearch/barlowtwins, issue 7).
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Momentum."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     momentum: float = Field(0.9, ge=0, lt=1, description="share of the last step that is taken again")
     nesterov: bool = Field(False, description="look ahead by the momentum")
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from scanloom.readers._scan import (
     Grouped,
@@ -26,16 +26,15 @@ from scanloom.readers._scan import (
 )
 from scanloom.readers._stacked_files import joined, paths_of, stacked
 from scanloom.readers._volume import Volume, fill_what_is_not_finite
+from scanloom.strict_models import Strict
 
 PIECE = {"": 1 << 20, "zlib": 1 << 16, "bzip2": 1 << 10}  # packed bytes at a time: what they become stays below 70 MB
 MAX_AXIS = 1 << 16
 COLOURS = {1: ("image",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """What the files do not say."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ignore: list[str] = Field([], description="patterns of files that are no images (labels/*); counted as declared")
     fourth_axis: Literal["series", "channels", "exclude"] = Field(

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._scan import (
     Grouped,
@@ -26,15 +26,14 @@ from scanloom.readers._scan import (
     read_files,
 )
 from scanloom.readers._volume import Volume
+from scanloom.strict_models import Strict
 
 FOREIGN = "not a record file"
 CHANNELS = {1: ("image",), 3: ("red", "green", "blue")}
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which files there are, and how a record is laid out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: dict[str, str] = Field(min_length=1, description="split name -> pattern of its files' names")
     label_columns: list[str] = Field(["label"], description="names of a record's first bytes; []: no labels")

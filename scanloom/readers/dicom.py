@@ -18,12 +18,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._dicom_headers import NOT_DICOM, read_header
 from scanloom.readers._dicom_series import group_series
 from scanloom.readers._dicom_volume import read_blocks, read_series
 from scanloom.readers._scan import SECONDARY_CAPTURE, ScanResult, file_frame, image_frame, read_files
+from scanloom.strict_models import Strict
 
 __all__ = ["Settings", "group_series", "read_blocks", "read_series", "scan"]
 
@@ -32,10 +33,8 @@ Verdict = Literal["keep", "exclude"]
 SHOWN = ["instance_number", "position_0", "position_1", "position_2", "rows", "columns", "temporal_position"]
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """What to accept. Slices are usable one by one whatever their distances, volumes are not: hence the choices."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ignore: list[str] = Field([], description="patterns of files that are no images (masks/*); counted as declared")
     min_slices: int = Field(1, ge=1, description="series with fewer images are excluded as 'too few slices'")

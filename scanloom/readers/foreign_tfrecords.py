@@ -24,7 +24,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 import pandas as pd
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._pictures import BITS, CHANNELS, check_png, picture_unit, picture_values
 from scanloom.readers._scan import (
@@ -38,6 +38,7 @@ from scanloom.readers._scan import (
 )
 from scanloom.readers._volume import Volume
 from scanloom.shards import tfrecord_wire as wire
+from scanloom.strict_models import Strict
 
 FORMATS = ("PNG", "JPEG")
 FOREIGN = "not a TFRecord file"
@@ -45,10 +46,8 @@ GZIP = b"\x1f\x8b"
 FREE_BYTES, RATIO = 1 << 30, 200  # a gzip file may become so large, or so many times as large as it is
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Names of the features, and which files belong to which split."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image: str = Field("image/encoded", description="feature that holds the picture's file, JPEG or PNG")
     labels: dict[str, str] = Field(

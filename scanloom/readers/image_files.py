@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._pictures import (
     BITS,
@@ -36,16 +36,15 @@ from scanloom.readers._scan import (
     read_files,
 )
 from scanloom.readers._volume import Volume
+from scanloom.strict_models import Strict
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NOT_A_PICTURE = "not an image file"
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How pictures become arrays."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     channels: Literal["grey", "rgb"] = Field("grey", description="grey: one channel (ITU-R 601 luma); rgb: three")
     ignore: list[str] = Field([], description="patterns of files that are no images (masks/*); counted as declared")

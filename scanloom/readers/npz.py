@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._scan import (
     Grouped,
@@ -30,6 +30,7 @@ from scanloom.readers._scan import (
     read_files,
 )
 from scanloom.readers._volume import Volume, fill_what_is_not_finite
+from scanloom.strict_models import Strict
 
 NOT_NPZ = "not an NPZ file"
 ZIP = b"PK\x03\x04"
@@ -45,10 +46,8 @@ class NotNumbers(ValueError):
     """An entry without a single finite number."""
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Names of the arrays."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: dict[str, str] = Field(
         {"train": "train_images", "validation": "val_images", "test": "test_images"},

@@ -1,12 +1,10 @@
 """Constant: the same rate to the end."""
 
-from pydantic import BaseModel, ConfigDict
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Nothing to set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def share(settings: Settings, done: int, steps: int) -> float:

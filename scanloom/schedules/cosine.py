@@ -5,13 +5,14 @@ Loshchilov & Hutter, ICLR 2017, arXiv 1608.03983, equation 5, without restarts.
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Where it ends."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     lowest: float = Field(0.0, ge=0, lt=1, description="share of the full rate that the course falls towards")
 
 

@@ -5,13 +5,14 @@
 With last above 1 the rate rises: a learning-rate range test (Smith, arXiv 1506.01186) from the rate to last times it.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Where it ends, and in how many stairs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     last: float = Field(0.01, gt=0, description="share of the full rate at the last update")
     stairs: int | None = Field(None, ge=2, description="levels of equal length, each constant; null: smooth")
 

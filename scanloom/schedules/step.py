@@ -1,12 +1,13 @@
 """Step: the rate falls by a factor at given shares of the training (He et al., arXiv 1512.03385, section 4.2)."""
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """When, and by how much."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     at: tuple[float, ...] = Field((0.5, 0.75), min_length=1, description="shares of the updates after the warm-up")
     factor: float = Field(0.1, gt=0, lt=1, description="what the rate is multiplied by each time")
 

@@ -13,22 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scanloom.atomic_files import write_text
 from scanloom.files.archives import safe_path
 from scanloom.sources import _web as web
 from scanloom.sources._report import FetchError
 from scanloom.sources._transfer import Meter, Transient
+from scanloom.strict_models import Strict
 
 PIECE = 1 << 16  # bytes
 WEB_PAGE = "a web page instead of the file; the host may want a login, or a click, first"
 
 
-class File(BaseModel):
+class File(Strict):
     """One file to fetch."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(description="http:// or https:// address")
     sha256: str | None = Field(None, pattern=r"^[0-9a-fA-F]{64}$", description="checksum as the publisher states it")

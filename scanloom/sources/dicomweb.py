@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from scanloom.identity import pseudonym, study_salt
 from scanloom.plugins import suggestion
@@ -24,6 +24,7 @@ from scanloom.sources import _web as web
 from scanloom.sources._ledger import Ledger, only_one, set_aside
 from scanloom.sources._report import FetchError, FetchPlan, FetchReport
 from scanloom.sources._transfer import Meter, Transient, in_parallel, with_retries
+from scanloom.strict_models import Strict
 
 PROGRESS_UNIT = "instances"
 PIECE = 1 << 16  # bytes
@@ -35,10 +36,8 @@ AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 STUDY_UID, SERIES_UID, SOP_UID, INSTANCES = "0020000D", "0020000E", "00080018", "00201209"
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which server, and which of its series."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(description="address below which /studies lies")
     filters: dict[str, str] = Field(description="QIDO matching of studies, {DICOM keyword: value}; {}: all studies")

@@ -19,13 +19,14 @@ import google_crc32c
 import urllib3
 from google.api_core import exceptions as api
 from google.cloud import storage
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.files.archives import safe_path
 from scanloom.sources._ledger import Ledger, only_one, set_aside, stamp, unchanged
 from scanloom.sources._report import FetchError, FetchPlan, FetchReport
 from scanloom.sources._transfer import Meter, Transient, in_parallel, with_retries
 from scanloom.sources._web import NETWORK_ERRORS
+from scanloom.strict_models import Strict
 
 PROGRESS_UNIT = "B"
 LISTED = "items(name,size,crc32c,generation),nextPageToken"
@@ -35,10 +36,8 @@ TRANSIENT = (
 )
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which objects."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     bucket: str = Field(min_length=3, max_length=222, description="name of the bucket, without gs://")
     prefix: str = Field("", description="beginning of the object names; paths are kept below its last /")

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.files.archives import ArchiveError, unpack
 from scanloom.sources import _web as web
@@ -20,14 +20,13 @@ from scanloom.sources._http_file import File, Place, bring, checksum_of, same_it
 from scanloom.sources._ledger import Ledger, only_one, set_aside, stamp, unchanged
 from scanloom.sources._report import FetchError, FetchPlan, FetchReport
 from scanloom.sources._transfer import Meter, Transient, in_parallel, with_retries
+from scanloom.strict_models import Strict
 
 PROGRESS_UNIT = "B"
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """What is fetched, and how patiently."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: list[File] = Field(min_length=1, description="files, each with its checksum")
     parallel: int = Field(4, ge=1, le=32, description="files fetched at the same time")

@@ -4,18 +4,17 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.files.file_search import find_files
 from scanloom.sources._report import FetchError, FetchPlan, FetchReport
+from scanloom.strict_models import Strict
 
 PROGRESS_UNIT = "files"
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Where the folder is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str = Field(min_length=1, description="folder of images; relative to where snakemake runs")
 

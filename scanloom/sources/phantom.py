@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.code_dependencies import code_fingerprint
 from scanloom.sources import _phantom_bad_files as bad_files
@@ -26,6 +26,7 @@ from scanloom.sources._phantom_anatomy import draw_head
 from scanloom.sources._phantom_bleeds import KIND_SHARES, KINDS, Bleed, draw_bleed
 from scanloom.sources._phantom_scanner import SCANNERS, Protocol, Scan, Scanner, scan
 from scanloom.sources._report import FetchPlan, FetchReport
+from scanloom.strict_models import Strict
 
 PROGRESS_UNIT = "patients"
 MIN_BLEED_MM2 = 120.0  # a slice counts as bleeding from this area of the true mask on
@@ -37,10 +38,8 @@ COLUMNS = [
 ]
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Size and mix of the cohort."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     patients: int = Field(240, ge=4, le=99999, description="patients with at least one good series")
     matrix: int = Field(128, ge=32, le=512, multiple_of=2, description="rows and columns of a slice")

@@ -14,10 +14,11 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.sources._ledger import only_one
 from scanloom.sources._report import FetchPlan, FetchReport
+from scanloom.strict_models import Strict
 
 PROGRESS_UNIT = "digits"
 COUNT = 1797
@@ -25,10 +26,8 @@ SCALE = 15
 COLUMNS = ["file", "digit"]
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Form of the files."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["png", "npz"] = Field("png", description="png: one picture each and labels.csv; npz: one file")
 

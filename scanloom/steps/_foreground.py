@@ -1,17 +1,15 @@
 """Which pixels show something: those above a threshold, or all inside the field of view."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
-from pydantic import Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._inside import Inside, field_of_view, inside
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Threshold = Literal["otsu"] | Finite  # "otsu", or a physical value (HU, grey level, ...)
-Foreground = Literal["all", "otsu"] | Finite  # "all": everything inside the field of view
+Threshold = Literal["otsu"] | float  # "otsu", or a physical value (HU, grey level, ...)
+Foreground = Literal["all", "otsu"] | float  # "all": everything inside the field of view
 
 
 def otsu_threshold(values: Inside) -> float:

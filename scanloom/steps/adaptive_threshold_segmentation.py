@@ -15,20 +15,19 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from scanloom.readers._volume import Volume
 from scanloom.steps import contrast
 from scanloom.steps._grey_levels import to_levels, with_levels
 from scanloom.steps._scale import SCALED
+from scanloom.strict_models import Strict
 
 NAME = "adaptive_threshold_segmentation"
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Contrast, surroundings, size, and what is shown."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     factor: float = Field(4.0, gt=0, le=10, description="contrast before thresholding")
     block_px: int = Field(51, ge=3, le=1001, description="side of the surroundings in pixels; odd")

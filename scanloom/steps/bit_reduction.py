@@ -6,18 +6,17 @@
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._grey_levels import to_levels, with_levels
+from scanloom.strict_models import Strict
 
 IDEMPOTENT = True
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How much is kept."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     bits: int = Field(4, ge=1, le=8, description="bits kept of 8; 2^bits grey levels are left")
 

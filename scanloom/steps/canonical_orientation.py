@@ -12,9 +12,10 @@ from itertools import permutations
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from scanloom.readers._volume import Volume
+from scanloom.strict_models import Strict
 
 # letter -> (axis of the patient in LPS coordinates, direction)
 LETTERS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -26,10 +27,8 @@ def _checked(to: str) -> str:
     return to
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """The orientation wanted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     to: Annotated[str, AfterValidator(_checked)] = Field(
         "LPS", description="where columns, rows, slices lead: one each of L|R, A|P, S|I"

@@ -9,21 +9,19 @@ no longer set the scale of later steps.
 from dataclasses import replace
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.readers._volume import Volume
-from scanloom.steps._foreground import Finite
+from scanloom.strict_models import Strict
 
 IDEMPOTENT = True
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """The bounds; at least one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    low: Finite | None = Field(None, description="lower bound, in the unit of the images; null: none")
-    high: Finite | None = Field(None, description="upper bound, in the unit of the images; null: none")
+    low: float | None = Field(None, description="lower bound, in the unit of the images; null: none")
+    high: float | None = Field(None, description="upper bound, in the unit of the images; null: none")
 
     @model_validator(mode="after")
     def _some_interval(self):

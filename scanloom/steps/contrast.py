@@ -9,21 +9,20 @@ physical values where nothing was clipped.
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._grey_levels import largest_value
 from scanloom.steps._inside import inside
 from scanloom.steps._scale import scaled
+from scanloom.strict_models import Strict
 
 COLOURS = ("red", "green", "blue")
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How strong."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     factor: float = Field(4.0, gt=0, le=10, description="distance from the mean is multiplied by this")
 

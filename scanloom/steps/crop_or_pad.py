@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.geometry import affine_on_grid
 from scanloom.readers._volume import Volume
 from scanloom.steps._air import air
 from scanloom.steps._scale import is_scaled
 from scanloom.steps._size import SizePx, sizes_of
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """The size wanted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size_px: SizePx = Field(description="[y, x], slices kept; or [z, y, x]")
     fill: float | None = Field(None, description="value of new pixels; null: air, or the lowest value")

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from scanloom.geometry import affine_on_grid
 from scanloom.readers._volume import Volume
 from scanloom.steps import _parts
 from scanloom.steps._foreground import Threshold, above
+from scanloom.strict_models import Strict
 
 
 def _checked(margin_px: list[int]) -> list[int]:
@@ -25,10 +26,8 @@ def _checked(margin_px: list[int]) -> list[int]:
     return margin_px
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """What counts, and how much is left around it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     threshold: Threshold = Field("otsu", description="otsu | a number: what is above it, in the unit of the images")
     margin_px: Annotated[list[int], AfterValidator(_checked)] = Field(

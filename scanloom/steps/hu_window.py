@@ -12,11 +12,12 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from scanloom.plugins import suggestion
 from scanloom.readers._volume import Volume
 from scanloom.steps._scale import is_scaled
+from scanloom.strict_models import Strict
 
 # name -> (level, width) in HU
 WINDOWS = {
@@ -33,13 +34,11 @@ WINDOWS = {
 }
 
 
-class Window(BaseModel):
+class Window(Strict):
     """A window by numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    level: float = Field(allow_inf_nan=False, description="centre in HU")
-    width: float = Field(allow_inf_nan=False, description="width in HU; above 0")
+    level: float = Field(description="centre in HU")
+    width: float = Field(description="width in HU; above 0")
 
     @field_validator("width")
     @classmethod
@@ -54,10 +53,8 @@ class Window(BaseModel):
         return f"level{self.level:g}_width{self.width:g}"
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which windows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     windows: list[str | Window] = Field(
         min_length=1, description=f"names ({', '.join(WINDOWS)}) or {{level: HU, width: HU}}; one channel each"

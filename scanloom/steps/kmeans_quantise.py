@@ -8,19 +8,18 @@ weighted by its number of pixels: a grey series costs 256 points however large i
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._grey_levels import to_levels, with_levels
+from scanloom.strict_models import Strict
 
 IDEMPOTENT = True
 MOST_CHANNELS = 8  # a colour is packed into one integer of up to 64 bits
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How many colours, and how hard to look for them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     colours: int = Field(4, ge=2, le=10, description="different grey levels or colours that are left")
     attempts: int = Field(10, ge=1, le=50, description="starts; the best result is taken")

@@ -11,20 +11,19 @@ arms beside the body go too, and what the couch and the body share stays; look a
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps import _parts
 from scanloom.steps._air import without
 from scanloom.steps._foreground import Threshold, above
+from scanloom.strict_models import Strict
 
 AIR_BELOW_HU = -300.0  # between fat (-100) and foam or lung (-500 and less)
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """What is air, and how thick a bridge may be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     threshold: Threshold | None = Field(
         None, description="otsu | a number: what is above it is no air; null: -300 in HU, otsu in other units"

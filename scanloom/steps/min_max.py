@@ -12,26 +12,24 @@ patient would change every image. The report's contact sheet shows the values of
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.readers._volume import Volume
-from scanloom.steps._foreground import Finite
 from scanloom.steps._inside import inside
 from scanloom.steps._scale import scaled
+from scanloom.strict_models import Strict
 
 RANGES = {"HU": (-1024.0, 3071.0), "0-255": (0.0, 255.0)}  # what an image of that unit can hold
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Whose smallest and largest value."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     over: Literal["volume", "dataset"] = Field("volume", description="each series by itself, or all alike")
-    low: Finite | list[Finite] | None = Field(
+    low: float | list[float] | None = Field(
         None, description="over dataset: value that becomes 0, one for all channels or a list; null: by the unit"
     )
-    high: Finite | list[Finite] | None = Field(
+    high: float | list[float] | None = Field(
         None, description="over dataset: value that becomes 1, one for all channels or a list; null: by the unit"
     )
 

@@ -13,20 +13,19 @@ may drift a little: normalise afterwards (`percentile`, `zscore`). Takes seconds
 from dataclasses import replace
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._foreground import Foreground, foreground
 from scanloom.steps._inside import Inside
 from scanloom.steps._scale import is_scaled
+from scanloom.strict_models import Strict
 
 FEWEST = 4  # pixels along an axis that shrinking leaves
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How fine, how long, and where."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     shrink: int = Field(4, ge=1, le=16, description="the field is estimated on every n-th pixel of each axis")
     iterations: list[int] = Field(

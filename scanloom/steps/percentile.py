@@ -7,18 +7,17 @@ whole series, never slice by slice, so slices of one stack stay comparable. With
 picture does not move the scale.
 """
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._foreground import Foreground, foreground
 from scanloom.steps._inside import inside
 from scanloom.steps._scale import scaled
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which percentiles, of what."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     low_percent: float = Field(0.5, ge=0, lt=100, description="percentile that becomes 0")
     high_percent: float = Field(99.5, gt=0, le=100, description="percentile that becomes 1")

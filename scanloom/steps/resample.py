@@ -7,16 +7,15 @@ finer, averaging where it gets coarser; the centre of the volume stays where it 
 import math
 from collections.abc import Callable, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._regrid import regrid, regrid_nearest, used
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """The spacing wanted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     spacing_mm: tuple[float | None, float | None, float | None] = Field(
         description="distance of pixels along z, y, x in mm; null keeps an axis as it is"

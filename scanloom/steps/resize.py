@@ -8,17 +8,16 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._regrid import on_grid, regrid, regrid_nearest
 from scanloom.steps._size import SizePx, sizes_of
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """The size wanted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size_px: SizePx = Field(description="[y, x], slices kept; or [z, y, x]")
 

@@ -5,16 +5,15 @@
 low and high are values as the step gets them: after a step that maps to [0, 1], they lie there too.
 """
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._scale import scaled
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """The interval, in the unit of the images."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     low: float = Field(0.0, description="value that becomes 0; smaller ones are clipped")
     high: float = Field(255.0, description="value that becomes 1; larger ones are clipped")

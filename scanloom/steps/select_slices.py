@@ -9,16 +9,15 @@ is at its upper end, except at 1, so thirds share no slice and lose none.
 from dataclasses import replace
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from scanloom.geometry import affine_on_grid
 from scanloom.readers._volume import Volume
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which slices stay."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     z_range: tuple[float, float] = Field(
         (0.0, 1.0), description="part kept by height: 0 first slice of the stack, 1 last; thirds: [0.3333, 0.6667] ..."

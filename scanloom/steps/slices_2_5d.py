@@ -11,20 +11,17 @@ Put it before `select_slices`, so that neighbours are those of the whole stack.
 from dataclasses import replace
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._volume import Volume
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How many neighbours, how far."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     neighbours: int = Field(1, ge=1, le=8, description="slices on each side; channels become 2 n + 1 times as many")
-    offset_mm: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="distance of neighbours in mm; null: the next slices"
-    )
+    offset_mm: float | None = Field(None, gt=0, description="distance of neighbours in mm; null: the next slices")
 
 
 def _neighbours(volume: Volume, settings: Settings) -> np.ndarray:

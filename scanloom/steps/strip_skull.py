@@ -14,19 +14,18 @@ stays; what is denser than bone_hu there goes. Smoothing and 0 to 100 HU are fro
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from scipy import ndimage
 
 from scanloom.readers._volume import Volume
 from scanloom.steps import _parts
 from scanloom.steps._air import without
 from scanloom.steps._scale import is_scaled
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """What soft tissue is, and what separates its parts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     low_hu: float = Field(0.0, ge=-200, le=100, description="lower end of soft tissue in HU")
     bone_hu: float = Field(100.0, ge=50, le=1000, description="what is denser separates, in HU; fresh blood reaches 90")

@@ -10,17 +10,16 @@ A constant foreground becomes 0.
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.readers._volume import Volume
 from scanloom.steps._foreground import Foreground, foreground
 from scanloom.steps._scale import scaled
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """What counts as foreground, and where z is cut."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     foreground: Foreground = Field(
         "otsu", description="otsu | all (inside the field of view) | a number: what is above it, 0 for stripped brains"

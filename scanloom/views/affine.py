@@ -5,15 +5,15 @@ smoothed (scales near 1 do not need it); `random_resized_crop` and `zoom` are ch
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from scanloom.strict_models import Strict
 from scanloom.views._resample import OUTSIDE, Outside, about_centre, brought_inside, mapped, planes_of, turned
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How far each of them goes, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     degrees: float = Field(10.0, ge=0, le=180, description="largest angle either way, in every plane")
     scale_low: float = Field(0.9, ge=0.5, le=2, description="smallest magnification")
     scale_high: float = Field(1.1, ge=0.5, le=2, description="largest magnification")

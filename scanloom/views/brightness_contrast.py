@@ -1,14 +1,14 @@
 """Brightness and contrast: (image - mean) * contrast + mean + brightness, mean over the image's pixels and channels."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How much, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     brightness: float = Field(0.1, ge=0, le=1, description="largest shift either way; images span [0, 1]")
     contrast: float = Field(0.2, ge=0, le=1, description="contrast is multiplied by 1 - this to 1 + this")
     p: float = Field(0.5, ge=0, le=1, description="probability")

@@ -7,16 +7,16 @@ three channels get brightness and contrast alone, around the mean of all channel
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.views._colour import hue_turned, luminance, three_channels
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How much of each, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     brightness: float = Field(0.4, ge=0, le=1, description="values are multiplied by 1 - this to 1 + this")
     contrast: float = Field(0.4, ge=0, le=1, description="the same for the distance from the mean luminance")
     saturation: float = Field(0.2, ge=0, le=1, description="the same for the distance from each pixel's luminance")

@@ -1,14 +1,14 @@
 """Cutout: a random box of the image set to 0 (DeVries & Taylor, arXiv 1708.04552); the box lies fully inside."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How large, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     side: float = Field(0.25, gt=0, lt=1, description="side of the box as a share of the image's side")
     p: float = Field(0.5, ge=0, le=1, description="probability")
 

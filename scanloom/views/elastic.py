@@ -7,19 +7,19 @@ field is one-to-one (Choi & Lee, Graphical Models 62:188, 2000), so anatomy is b
 import math
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.views._resample import OUTSIDE, Outside, brought_inside
 from scanloom.views._spline import smooth_field
 
 ONLY_AT_PIXELS = True  # the field is made at the pixels, so this view is the last of those that share a reading
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How coarse, how strong, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     control_points: int = Field(5, ge=2, le=16, description="control points along each axis of the image")
     displacement: float = Field(
         0.3, gt=0, le=0.4, description="largest displacement of a control point, in distances of control points"

@@ -7,17 +7,17 @@ A channel of a single level stays as it is.
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 LEVELS = 256
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     p: float = Field(0.5, ge=0, le=1, description="probability")
 
 

@@ -1,14 +1,14 @@
 """Flip: the image mirrored along chosen axes, each with its own probability."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which axes, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     axes: tuple[int, ...] = Field(
         (-1,), min_length=1, description="spatial axes, counted from the last: -1 left-right, -2 up-down"
     )

@@ -3,15 +3,15 @@
 import math
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Which powers, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     low: float = Field(0.7, gt=0, le=10, description="smallest power: below 1 dark values become brighter")
     high: float = Field(1.5, gt=0, le=10, description="largest power; drawn evenly on the logarithm's scale")
     p: float = Field(0.5, ge=0, le=1, description="probability")

@@ -4,17 +4,17 @@ Written as one banded matrix per axis: with per-image widths this was measured 3
 adding (the whole two-view pipeline, 224 pixels). At the border the weights that remain are normalised.
 """
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 NO_BLUR_PX = 0.01
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How wide, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     sigma_low_px: float = Field(0.1, gt=0, description="smallest standard deviation, pixels")
     sigma_high_px: float = Field(2.0, gt=0, description="largest standard deviation, pixels")
     p: float = Field(0.5, ge=0, le=1, description="probability")

@@ -5,16 +5,16 @@ multiply-add (scanloom/views/_number_table.py says why).
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.views._number_table import TABLE, read
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How strong, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     relative_std_low: float = Field(0.06, ge=0, le=1, description="smallest standard deviation, times the image's mean")
     relative_std_high: float = Field(0.10, ge=0, le=1, description="largest, times the image's mean")
     p: float = Field(0.5, ge=0, le=1, description="probability")

@@ -1,15 +1,15 @@
 """Greyscale: a colour image without its colours, all channels at its luminance (ITU-R BT.601)."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.views._colour import luminance, three_channels
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     p: float = Field(0.2, ge=0, le=1, description="probability")
 
 

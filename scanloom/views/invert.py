@@ -1,14 +1,14 @@
 """Invert: black becomes white, x becomes 1 - x, as between two conventions of showing X-rays."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     p: float = Field(0.2, ge=0, le=1, description="probability")
 
 

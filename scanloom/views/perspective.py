@@ -5,17 +5,17 @@ torchvision's RandomPerspective). Of a volume, one random plane is distorted, in
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from scanloom.strict_models import Strict
 from scanloom.views._resample import OUTSIDE, Outside, brought_inside, mapped, planes_of
 
 CORNERS = np.array([[0, 0], [0, 1], [1, 1], [1, 0]])
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How slanted, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     distortion: float = Field(0.15, gt=0, le=0.9, description="largest way of a corner, as a share of half the side")
     outside: Outside = Field("black", description=OUTSIDE)
     p: float = Field(0.5, ge=0, le=1, description="probability")

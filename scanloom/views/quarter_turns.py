@@ -4,16 +4,16 @@ Pixels are moved, not interpolated. In a plane of unequal sides only the turn by
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.views._resample import planes_of
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     p: float = Field(0.5, ge=0, le=1, description="probability")
 
 

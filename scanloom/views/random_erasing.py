@@ -7,16 +7,16 @@ import math
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 from scanloom.views._number_table import TABLE, read
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How large, filled with what, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     share_low: float = Field(0.02, gt=0, lt=1, description="smallest share of the image's area (volume)")
     share_high: float = Field(0.33, gt=0, lt=1, description="largest share")
     stretch: float = Field(1.8, ge=1, description="largest factor on a side; 1.8 means side ratios of 0.3 to 3.3")

@@ -10,17 +10,17 @@ axis; a box is never larger than the image, so pixels are only ever stretched an
 import math
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 TRIES = 10
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Size and shape of the box."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     share_low: float = Field(0.3, gt=0, le=1, description="smallest share of the image's area (volume)")
     share_high: float = Field(1.0, gt=0, le=1, description="largest share")
     stretch: float = Field(1.155, ge=1, description="largest factor on a side; 1.155 means side ratios of 3:4 to 4:3")

@@ -7,15 +7,15 @@ it. A share of the turns can be quarter turns instead, which reads pixels exactl
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from scanloom.strict_models import Strict
 from scanloom.views._resample import OUTSIDE, Outside, about_centre, brought_inside, mapped, planes_of, turned
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How far, in which planes, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     degrees: float = Field(20.0, gt=0, le=180, description="largest angle either way")
     planes: Literal["each", "one", "in_slice"] = Field(
         "each",

@@ -4,15 +4,15 @@ The blur weighs a pixel and its two neighbours along each axis 1 : 2 : 1; at the
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How much, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     amount: float = Field(1.0, gt=0, le=10, description="largest amount; the smallest is 0")
     p: float = Field(0.5, ge=0, le=1, description="probability")
 

@@ -1,14 +1,14 @@
 """Solarise: values from a threshold on are inverted, x becomes 1 - x (one of the views of BYOL, arXiv 2006.07733)."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """From where on, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     threshold: float = Field(0.5, ge=0, lt=1, description="values from here on are inverted; images span [0, 1]")
     p: float = Field(0.2, ge=0, le=1, description="probability")
 

@@ -5,15 +5,15 @@ bilinear resize), so nothing can alias.
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scanloom.lazy import keras
+from scanloom.strict_models import Strict
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """How much, how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     scale_low: float = Field(0.8, ge=0.5, le=2, description="smallest magnification")
     scale_high: float = Field(1.2, ge=0.5, le=2, description="largest magnification")
     per_axis: bool = Field(False, description="a magnification of its own for every axis")

@@ -1,5 +1,6 @@
 """Plug-ins are found by their file name."""
 
+import math
 import subprocess
 import sys
 
@@ -7,7 +8,10 @@ import pytest
 
 from scanloom import plugins
 
-KINDS = ["sources", "readers", "steps", "views", "encoders", "methods", "metrics", "explain", "report/sections"]
+KINDS = [
+    *("sources", "readers", "steps", "views", "encoders", "methods", "optimizers", "schedules"),
+    *("metrics", "explain", "report/sections"),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -28,6 +32,16 @@ def test_a_wrong_table_is_not_said_to_be_no_text():
         plugins.BadSettings, match=r"^steps/hu_window: windows.0.Window.width = 0: window width must be > 0"
     ):
         plugins.settings("steps", "hu_window", {"windows": [{"level": 40, "width": 0}]})
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("metrics", "explain", "report/sections")])
+def test_no_setting_is_infinite_or_no_number(kind, value):
+    """YAML writes them .inf and .nan: a blur of infinite width is not what anybody wants to have computed."""
+    for name in plugins.names(kind):
+        for field in plugins.load(kind, name).Settings.model_fields:
+            with pytest.raises(plugins.BadSettings, match=rf"\b{field}\b"):
+                plugins.settings(kind, name, {field: value})
 
 
 def test_shared_files_are_no_plugins():
