@@ -166,7 +166,7 @@ def _patients_per_class(test: AlignedPredictions) -> np.ndarray:
     return np.array([len(np.unique(test.patients[test.labels == k])) for k in range(classes)])
 
 
-def _bounds(metric: str, classes: int) -> tuple[float, float]:
+def bounds_of(metric: str, classes: int) -> tuple[float, float]:
     """The lowest and the highest value that the metric can have."""
     plugin = plugins.load("metrics", metric)
     return getattr(plugin, "RANGE_OF_TWO_CLASSES", plugin.RANGE) if classes == 2 else plugin.RANGE
@@ -177,7 +177,7 @@ def _metric_table(
 ) -> pd.DataFrame:
     rows = []
     for name, found in resampled.items():
-        bounds = _bounds(name, len(class_patients))
+        bounds = bounds_of(name, len(class_patients))
         for a, arm in enumerate(test.arms.itertuples(index=False)):
             low, high = st.bca_interval(found.draws[a], found.value[a], found.jackknife[a])
             rows.append(
@@ -214,7 +214,7 @@ def _comparison_table(
     arms = test.arms
     rows = []
     for name, found in resampled.items():
-        largest = np.ptp(_bounds(name, len(class_patients)))  # draws that seeds widen may lie beyond it
+        largest = np.ptp(bounds_of(name, len(class_patients)))  # draws that seeds widen may lie beyond it
         for a in np.flatnonzero(arms.method != baseline):
             arm = arms.iloc[a]
             draws = found.draws[a] - found.draws[_arm(arms, baseline, arm.schedule, arm.fraction)]

@@ -39,6 +39,8 @@ def lidar(features: np.ndarray) -> float:
     within = (features - means[:, None]).reshape(-1, features.shape[-1])
     covariance = within.T @ within / len(within) + LIDAR_DELTA * np.eye(within.shape[1])
     values, vectors = np.linalg.eigh(covariance)
+    # None is smaller than LIDAR_DELTA but for rounding, which makes those of large features negative.
+    values = np.maximum(values, max(LIDAR_DELTA, len(values) * np.finfo(float).eps * values[-1]))
     whitened = between @ (vectors / np.sqrt(values)) / np.sqrt(max(len(between) - 1, 1))
     return _effective_rank(np.linalg.svd(whitened, compute_uv=False) ** 2)
 

@@ -26,12 +26,13 @@ from scanloom.pretraining.pretraining_run import Budget, assert_allowed, pretrai
 from scanloom.pretraining.view_choice import pairs
 from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.training.learning_rate_range import advice, loss_curve, rates
+from scanloom.training.peak_memory import says_out_of_memory
 
 FILES = ("result.json", "curve.parquet", "predictions.parquet")
 SEEN = ("train", "validation")
 """Splits of the task's dataset that a trial may open: a search that saw test would choose by it."""
 
-FINISHED, DIVERGED, REFUSED = "finished", "diverged", "refused"
+FINISHED, DIVERGED, REFUSED, OUT_OF_MEMORY = "finished", "diverged", "refused", "out of memory"
 """Outcomes. refused: the settings do not fit each other or the images, so there is nothing to train."""
 
 
@@ -39,8 +40,9 @@ def run_trial(job: dict, corpus, allowed_patients: set[str], task_shards, task: 
     """Run the `job` of a `studies.Trial` in `folder` and write FILES there.
 
     corpus: shards pretrained on; task_shards, fraction_table: what is probed (None for a range test). A loss that is
-    not finite, and settings that do not fit each other or the images, are outcomes of the trial and no errors: a search
-    goes on without them. Raises ValueError where the corpus holds other patients or `task_shards` test images.
+    not finite, settings that do not fit each other or the images, and memory that ran out are outcomes of the trial and
+    no errors: a search goes on without them. Raises ValueError where the corpus holds other patients or `task_shards`
+    test images.
     """
     assert_allowed(corpus.table, allowed_patients)
     if task_shards is not None and not set(task_shards.table["split"]) <= set(SEEN):
@@ -48,30 +50,37 @@ def run_trial(job: dict, corpus, allowed_patients: set[str], task_shards, task: 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    curve, predictions = pd.DataFrame(), pd.DataFrame()
+    curve, predictions, found = pd.DataFrame(), pd.DataFrame(), {}
     try:
         if "learning_rates" in job:
             curve, found = _range_test(job, corpus)
         else:
             found = _pretrained(job, corpus, allowed_patients, folder)
             curve = pd.read_parquet(folder / "history.parquet")
-        found |= {"outcome": FINISHED, "reason": ""}
-    except FloatingPointError as error:
-        found = {"outcome": DIVERGED, "reason": str(error)}
-    except DoesNotFit as error:
-        found = {"outcome": REFUSED, "reason": str(error)}
-    if found["outcome"] == FINISHED and "arms" in job:
-        try:
+        if "arms" in job:
             predictions, selected = _probed(job, task_shards, task, fraction_table, folder)
             found |= selected
-        except FloatingPointError as error:
-            found |= {"outcome": DIVERGED, "reason": str(error)}
+        found |= {"outcome": FINISHED, "reason": ""}
+    except Exception as error:  # what frameworks raise where memory ends shares no base class
+        found |= _outcome_of(error)
     shutil.rmtree(folder / "finetuned", ignore_errors=True)  # whole models, of which a search keeps the predictions
     found["seconds"] = time.perf_counter() - start
     for name, table in (("curve.parquet", curve), ("predictions.parquet", predictions)):
         with whole_file(folder / name) as file:
             table.to_parquet(file, index=False)
     write_text(folder / "result.json", json.dumps(found, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def _outcome_of(error: Exception) -> dict:
+    """What an error says of the trial's settings; raised again where it says nothing of them."""
+    text = str(error)
+    if isinstance(error, FloatingPointError):
+        return {"outcome": DIVERGED, "reason": text}
+    if isinstance(error, MemoryError) or says_out_of_memory(f"{type(error).__name__} {text}"):
+        return {"outcome": OUT_OF_MEMORY, "reason": next(iter(text.splitlines()), "") or type(error).__name__}
+    if isinstance(error, DoesNotFit):
+        return {"outcome": REFUSED, "reason": text}
+    raise error
 
 
 def _range_test(job: dict, corpus) -> tuple[pd.DataFrame, dict]:

@@ -63,6 +63,16 @@ def test_lidar_counts_the_directions_that_tell_images_apart_beside_those_that_vi
     assert math.isclose(lidar(views), 6, rel_tol=1e-6)
 
 
+@pytest.mark.parametrize(("directions", "dimensions"), [(4, 32), (8, 128)])
+def test_lidar_of_large_features_in_few_directions_is_a_number_near_that_of_small_ones(directions, dimensions):
+    """Rounding makes variances that are nothing negative beside large ones; LiDAR itself does not ask for the scale."""
+    rng = np.random.default_rng(0)
+    latent = rng.standard_normal((40, 1, directions)) + 0.3 * rng.standard_normal((40, 4, directions))
+    views = latent @ rng.standard_normal((directions, dimensions))
+    for scale in (1e5, 1e10, 1e30):
+        assert math.isclose(lidar((scale * views).astype(np.float32)), lidar(views), rel_tol=0.15)
+
+
 def test_lidar_whitens_by_what_views_differ_in():
     """Two directions in which images differ alike; views differ in one of them, whose share then shrinks to nothing."""
     means = np.linalg.qr(RNG.normal(size=(100, 3)))[0]

@@ -137,6 +137,32 @@ def test_features_that_are_not_finite_are_an_outcome(tmp_path, monkeypatch):
     assert predictions.empty
 
 
+def test_memory_that_runs_out_is_an_outcome(tmp_path):
+    """TensorFlow's own error: a layer of 3,000,000 x 3,000,000 numbers is 36 TB."""
+    result, _, predictions = run(JOB | PROBE | {"method_settings": {"projector": [3_000_000, 3_000_000]}}, tmp_path)
+    assert result["outcome"] == "out of memory", result
+    assert predictions.empty
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (FloatingPointError("loss is nan"), "diverged"),
+        (trials.DoesNotFit("too few images of a class"), "refused"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_a_probe_that_cannot_be_made_is_an_outcome_and_keeps_what_is_known_of_the_pretraining(
+    tmp_path, monkeypatch, error, outcome
+):
+    monkeypatch.setattr(trials, "_probed", lambda *given: (_ for _ in ()).throw(error))
+    result, curve, predictions = run(JOB | PROBE, tmp_path)
+    assert (result["outcome"], bool(result["reason"])) == (outcome, True)
+    assert len(curve) == 2
+    assert result["final_loss"] > 0
+    assert predictions.empty
+
+
 @pytest.mark.parametrize("error", [RuntimeError, ValueError])
 def test_other_errors_are_errors(tmp_path, monkeypatch, error):
     """A damaged shard or a fault of the code must not pass for settings that do not fit, and be remembered as such."""
