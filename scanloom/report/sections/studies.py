@@ -49,20 +49,27 @@ def _scored(tables: StudyTables, name: str, search: dict) -> list:
     if ranking is None:
         return [Note("This search was not run.")]
     arms, metric = search["probe"]["arms"], tables.main_metric
+    listed = _ranking_table(name, ranking, arms, metric)
     done = ranking[ranking.outcome == FINISHED]
+    if done.empty:
+        text = f"None of {wording.plural(len(ranking), 'setting')} finished, so nothing is ranked."
+        return [Statement(text, "The table has the reasons.", "open", "validation only"), listed]
     values = [json.loads(text) for text in done["values"]]
     several = len(values[0]) > 1
     done = done.assign(
         label=[", ".join(map(spoken_value, v.values())) for v in values] if several else done["name"].to_numpy()
     )
     paths = list(values[0])
-    blocks = [_best(done, arms[0], metric, search)]
-    panels = _score_panels(name, done, values, paths, arms, metric, search["kind"])
+    blocks = [_best(done, len(ranking), arms[0], metric)]
+    tried = [json.loads(text) for text in ranking.sort_values("number")["values"]]
+    sides = {path: _in_order([value[path] for value in tried]) for path in paths}
+    panels = _score_panels(name, done, values, sides, arms, metric, search["kind"])
+    resampled = "patient and pretraining" if len(search["seeds"]) > 1 else "patient"
     blocks.append(
         Figure(
             name=f"study-{name}-scores",
             panels=tuple(panels),
-            caption=f"{wording.metric(metric)} on validation, mean over pretrainings, with 95 % intervals by patient."
+            caption=f"{wording.metric(metric)} on validation, mean over pretrainings, 95 % intervals by {resampled}."
             + (f" A setting is {', '.join(short_names(paths).values())}." if several else ""),
             look="what the good settings have in common, more than which one is first.",
             bad="the best setting at the end of its range (widen the range), or intervals that all overlap (the search "
@@ -71,30 +78,43 @@ def _scored(tables: StudyTables, name: str, search: dict) -> list:
         )
     )
     blocks += _training_curves(tables, name, done)
-    return [*blocks, _ranking_table(name, ranking, arms, metric)]
+    return [*blocks, listed]
 
 
-def _best(done: pd.DataFrame, arm: str, metric: str, search: dict) -> Statement:
+def _best(done: pd.DataFrame, tried: int, arm: str, metric: str) -> Statement:
+    """tried: settings, those that did not finish among them."""
     best, tied = done.iloc[0], int(done.tied.sum()) - 1
     score = wording.interval(best[arm], best[f"{arm}_low"], best[f"{arm}_high"])
-    text = f"Best of {wording.plural(len(done), 'setting')} on validation: {best['name']}. "
+    others, lost = len(done) - 1, tried - len(done)
+    finished = f"{len(done)} of {tried} settings that finished" if lost else wording.plural(tried, "setting")
+    text = f"Best of {finished} on validation: {best['name']}{_collapsed(best)}. "
     text += f"{wording.metric(metric)} {score}, {arm}."
-    others = len(done) - 1
     detail = (
         "No other setting was tried."
+        if tried == 1
+        else "No other setting finished."
         if not others
         else f"{wording.plural(tied, 'other setting')} of {others} cannot be told apart from it."
         if tied
-        else "Every other setting is worse by more than its interval."
+        else "Every other setting is worse by more than chance explains."
     )
-    detail += f" Each was pretrained {wording.plural(int(best.trials), 'time')}."
-    return Statement(text, detail, "open" if tied else "good", "validation only")
+    if not wording.missing(best.final_loss):
+        detail += f" Each was pretrained {wording.plural(int(best.trials), 'time')}."
+    return Statement(text, detail, "open" if tied or not others else "good", "validation only")
 
 
-def _score_panels(name: str, done: pd.DataFrame, values: list, paths: list, arms: list, metric: str, kind: str) -> list:
-    panels = []
+def _collapsed(row: pd.Series) -> str:
+    """What is to be said behind the name of a setting whose pretraining collapsed."""
+    if wording.missing(row.collapsed) or not row.collapsed:
+        return ""
+    lost = round(row.collapsed * row.trials)
+    return " (collapsed)" if row.trials == 1 else f" (collapsed in {lost} of {int(row.trials)} pretrainings)"
+
+
+def _score_panels(name: str, done: pd.DataFrame, values: list, sides: dict, arms: list, metric: str, kind: str) -> list:
+    """sides: path -> the different values that were tried, in order."""
+    panels, paths = [], list(sides)
     names = short_names(paths)
-    sides = {path: _in_order([value[path] for value in values]) for path in paths}
     if len(paths) == 2 and all(1 < len(side) <= HEAT_SIDE for side in sides.values()) and kind == "grid":
         panels += [_heat(name, done, values, paths, names, sides, arm, metric) for arm in arms]
     elif kind != "transformation_scan":
@@ -160,8 +180,12 @@ def _against(name: str, done: pd.DataFrame, values: list, path: str, short: str,
 def _dots(name: str, done: pd.DataFrame, arms: list, metric: str, kind: str):
     """Scores with intervals, the best on top; a scan of transformations in its own order, its base as a line."""
     scan = kind == "transformation_scan"
-    shown = done.sort_values("number").head(SHOWN) if scan else done.head(SHOWN)
+    shown = done.head(SHOWN)
+    if scan:  # the base stands for what the candidates are measured by
+        shown = pd.concat([shown, done.iloc[SHOWN:].query("number == 1")]).sort_values("number")
     title = f"{wording.metric(metric)}, {'in order' if scan else 'best first'}"
+    if len(shown) < len(done):
+        title += f", the best {SHOWN} of {len(done)}" + (" and the base" if len(shown) > SHOWN else "")
 
     def draw(axes) -> None:
         for shift, (arm, colour) in enumerate(zip(arms, (BLUE, *FREE), strict=False)):
@@ -236,7 +260,7 @@ def _ranking_table(name: str, ranking: pd.DataFrame, arms: list, metric: str) ->
         rows.append(
             (
                 wording.count(row["rank"]) if finished else wording.NOTHING,
-                row["name"] if finished else f"{row['name']} ({row.outcome}: {row.reason})",
+                row["name"] + _collapsed(row) if finished else f"{row['name']} ({row.outcome}: {row.reason})",
                 *scores,
                 behind + (" *" if behind and row.tied else ""),
                 wording.NOTHING if wording.missing(row.final_loss) else f"{row.final_loss:.4g}",
@@ -249,7 +273,9 @@ def _ranking_table(name: str, ranking: pd.DataFrame, arms: list, metric: str) ->
         title="Ranking on validation",
         columns=("Rank", "Setting", *scored, "Behind the best", "Last loss", "RankMe", "Time"),
         rows=tuple(rows),
-        caption="With 95 % intervals; distances are paired. *: cannot be told apart from the best. Test is not used.",
+        caption="With 95 % intervals, each for itself; distances are paired. *: cannot be told apart from the best, "
+        "allowing for the number of settings (Hsu's comparison with the best), whatever the interval of its distance. "
+        "Test is not used.",
         sources=(f"studies/{name}/ranking.parquet",),
         numeric=frozenset(["Rank", *scored, "Behind the best", "Last loss", "RankMe", "Time"]),
         folded=len(rows) > SHOWN,
