@@ -7,7 +7,7 @@ from prediction_tables import FRACTIONS, LABELLED, predictions
 from sklearn.metrics import brier_score_loss, confusion_matrix, roc_auc_score
 
 from scanloom.downstream.aligned_predictions import EvaluationError
-from scanloom.downstream.evaluation import AGAINST, FOR, NONE, NOT_TESTABLE, _bounds, evaluate
+from scanloom.downstream.evaluation import AGAINST, FOR, NONE, NOT_TESTABLE, bounds_of, evaluate
 
 CLASSES = ["no bleed", "bleed"]
 RUN = {"labelled": LABELLED, "resamples": 400}
@@ -200,9 +200,9 @@ def test_too_few_patients_of_a_class_one_seed_or_too_few_resamples_are_not_testa
 
 def test_a_brier_score_of_two_classes_is_at_most_one():
     """Of more it may reach 2 (Brier 1950: summed over classes)."""
-    assert _bounds("brier", 2) == (0.0, 1.0)
-    assert _bounds("brier", 3) == (0.0, 2.0)
-    assert _bounds("auroc", 2) == (0.0, 1.0)
+    assert bounds_of("brier", 2) == (0.0, 1.0)
+    assert bounds_of("brier", 3) == (0.0, 2.0)
+    assert bounds_of("auroc", 2) == (0.0, 1.0)
 
 
 def test_intervals_of_differences_stay_within_what_is_possible():
