@@ -8,7 +8,6 @@ and what was killed or crashed for another reason.
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from scanloom.pretraining.pretraining_run import Budget
 from scanloom.pretraining.view_choice import pairs
 from scanloom.run_store import open_run
 from scanloom.training import peak_memory
+from scanloom.training.peak_memory import says_out_of_memory
 from scanloom.training.updates import at_step, round_of, update
 
 OK, OUT_OF_MEMORY, IMPOSSIBLE = "ok", "out of memory", "impossible"
@@ -38,9 +38,6 @@ FILE = "cell.json"
 UNTIMED = 2  # updates, or rounds of players, before the clock starts: the first builds the graphs
 WATCHED_EVERY_S = 0.05
 SHARE_OF_FREE = 0.9
-SAYS_MEMORY = re.compile(
-    r"out of memory|OOM when|RESOURCE_EXHAUSTED|ResourceExhausted|bad_alloc|MemoryError", re.IGNORECASE
-)
 
 
 class _MadeUpImages:
@@ -148,7 +145,7 @@ def _outcome(status: int, output: str, errors: str, kernel_killed: bool) -> dict
     if status == -signal.SIGKILL and kernel_killed:
         return {"outcome": OUT_OF_MEMORY, "reason": "the kernel killed it for want of memory"}
     last = next((line.strip() for line in reversed(errors.splitlines()) if line.strip()), "no message")
-    if SAYS_MEMORY.search(errors):
+    if says_out_of_memory(errors):
         return {"outcome": OUT_OF_MEMORY, "reason": last[:300]}
     if status == -signal.SIGKILL:
         return {"outcome": KILLED, "reason": "killed from outside (SIGKILL); if nobody did, memory ran out"}
@@ -163,13 +160,13 @@ def _measured_or_why(cell: dict) -> dict:
     except MemoryError as error:
         return {"outcome": OUT_OF_MEMORY, "reason": str(error)[:300] or "MemoryError"}
     except DoesNotFit as error:
-        if SAYS_MEMORY.search(f"{type(error).__name__} {error}"):
+        if says_out_of_memory(f"{type(error).__name__} {error}"):
             return {"outcome": OUT_OF_MEMORY, "reason": str(error)[:300]}
         return {"outcome": IMPOSSIBLE, "reason": str(error)[:300]}
     except ValidationError as error:
         return {"outcome": IMPOSSIBLE, "reason": plugins.explain(error)[:300]}
     except Exception as error:  # the frameworks' own errors share no base class
-        outcome = OUT_OF_MEMORY if SAYS_MEMORY.search(f"{type(error).__name__} {error}") else ERROR
+        outcome = OUT_OF_MEMORY if says_out_of_memory(f"{type(error).__name__} {error}") else ERROR
         return {"outcome": outcome, "reason": f"{type(error).__name__}: {str(error)[:300]}"}
 
 

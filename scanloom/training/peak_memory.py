@@ -3,11 +3,16 @@
 The one place that asks a backend by its name; everything else reaches it through Keras.
 """
 
+import re
 import resource
 import sys
 from pathlib import Path
 
 from scanloom.lazy import keras
+
+MEMORY_RAN_OUT = re.compile(
+    r"out[ _]of[ _]memory|OOM when|RESOURCE_EXHAUSTED|ResourceExhausted|bad_alloc|MemoryError", re.IGNORECASE
+)
 
 
 def host_mb() -> float:
@@ -60,6 +65,11 @@ def kernel_kills() -> int | None:
         if "oom_kill" in counts:
             return int(counts["oom_kill"])
     return None
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether an error's text (best with the name of its class) says that memory, of either kind, ran out."""
+    return MEMORY_RAN_OUT.search(text) is not None
 
 
 def accelerator() -> str:
