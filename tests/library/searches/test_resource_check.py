@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from scanloom import config
+from scanloom.pretraining.method_training import DoesNotFit
 from scanloom.searches import resource_check, studies
 from scanloom.searches.resource_check import ERROR, IMPOSSIBLE, KILLED, OK, OUT_OF_MEMORY, TOO_SLOW
 from scanloom.training import peak_memory
@@ -111,6 +112,19 @@ def test_a_crash_is_named():
     assert resource_check._outcome(-11, "", "", False)["reason"].startswith("SIGSEGV")
     said = resource_check._outcome(1, "", "Traceback\nKeyError: 'x'\n\n", False)["reason"]
     assert said == "exit status 1: KeyError: 'x'"
+
+
+@pytest.mark.parametrize("kind", [DoesNotFit, RuntimeError, MemoryError])
+def test_reasons_name_neither_folders_of_the_machine_nor_colours(cell, monkeypatch, kind):
+    """As Keras colours its messages; the page is for others than who ran the study."""
+    said = "\x1b[1mno room for /home/anna/runs/x.npz\x1b[0m\n\nArguments received"
+
+    def measure(cell):
+        raise kind(said)
+
+    monkeypatch.setattr(resource_check, "measure", measure)
+    assert resource_check._measured_or_why(cell)["reason"].endswith("no room for …/x.npz")
+    assert resource_check._outcome(1, "", f"Traceback\n{said.splitlines()[0]}", False)["reason"].endswith("…/x.npz")
 
 
 def cells_of(sizes, batches):
