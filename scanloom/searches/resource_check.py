@@ -118,7 +118,12 @@ def watched(cell: dict, memory_mb: float | None, limit_s: float, threads: int) -
     if stopped:
         return dict(zip(("outcome", "reason"), stopped, strict=True))
     more_kills = kills is not None and (peak_memory.kernel_kills() or 0) > kills
-    return _outcome(child.returncode, *texts, more_kills)
+    found = _outcome(child.returncode, *texts, more_kills)
+    if found["outcome"] == OK and memory_mb is not None and found["host_mb"] > memory_mb:
+        # Between two looks: the child's own peak has every moment of it.
+        peak = f"a peak of {found['host_mb']:.0f} MB passed the limit of {memory_mb:.0f} MB"
+        return {"outcome": OUT_OF_MEMORY, "reason": peak}
+    return found
 
 
 def _watch(child, told: bytes, memory_mb: float | None, limit_s: float) -> tuple[str, str] | None:

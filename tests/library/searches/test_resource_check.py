@@ -1,6 +1,7 @@
 """The resource check: a real cell, and every way a cell can end, told apart."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,14 @@ def test_players_that_take_turns_are_all_measured_and_a_window_needs_no_unit(cel
 def test_passing_the_memory_limit_is_out_of_memory_and_not_an_error(cell):
     found = resource_check.watched(cell, memory_mb=20, limit_s=60, threads=1)
     assert found == {"outcome": OUT_OF_MEMORY, "reason": "passed the limit of 20 MB"}
+
+
+def test_a_peak_between_two_looks_passes_the_limit_too(cell, monkeypatch):
+    """Whoever looks sees nothing; the child's own count (VmHWM) has it. Starting a backend takes seconds."""
+    monkeypatch.setattr(peak_memory, "resident_mb", lambda process: 0.0)
+    found = resource_check.watched(cell, memory_mb=50, limit_s=120, threads=1)
+    assert found["outcome"] == OUT_OF_MEMORY
+    assert re.fullmatch(r"a peak of \d{3,4} MB passed the limit of 50 MB", found["reason"])
 
 
 def test_a_cell_that_takes_too_long_is_given_up(cell):
