@@ -90,6 +90,25 @@ def test_an_image_that_memory_cannot_hold_is_out_of_memory(cell):
     assert "allocate" in found["reason"]
 
 
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (
+            {"sizes_px": [16, 0]},
+            "studies.check.resource_check.sizes_px.1 = 0: Input should be greater than or equal to 1",
+        ),
+        ({"batches": [-4]}, "batches.0 = -4: Input should be greater than or equal to 2"),
+        ({"batches": [1]}, "batches.0 = 1: Input should be greater than or equal to 2"),
+        ({"channels": [0]}, "channels.0 = 0: Input should be greater than or equal to 1"),
+    ],
+)
+def test_numbers_that_no_image_and_no_batch_has_are_refused_with_the_configuration(root, numbers, said):
+    """An image has a pixel and a channel; pretraining itself takes two images at least (pretraining.batch)."""
+    values = yaml.safe_load((root / "config.yaml").read_text()) | {"studies": {"check": CHECK | numbers}}
+    with pytest.raises(config.ConfigError, match=re.escape(said)):
+        config.study_from(values)
+
+
 def test_settings_that_cannot_be_trained_are_impossible_and_not_an_error(cell):
     found = resource_check._measured_or_why(cell | {"method": "from_scratch", "method_settings": {}})
     assert found["outcome"] == IMPOSSIBLE
