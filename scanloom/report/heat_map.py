@@ -15,17 +15,19 @@ def draw(
     columns: list[str],
     title: str,
     names: tuple[str, str],
+    least_span: float = 0.0,
 ) -> None:
-    """values: float [rows, columns], NaN for cells that have none (hatched); names: of the rows, of the columns."""
-    known = values[np.isfinite(values)]
-    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    """values: float [rows, columns], NaN for cells that have none (hatched); names: of the rows, of the columns.
+
+    least_span: difference of values from palest to darkest where they differ by less.
+    """
+    opacities = opacity(values, least_span)
     for row in range(len(rows)):
         for column in range(len(columns)):
-            value = values[row, column]
+            alpha = opacities[row, column]
             area = dict(x=[column, column + 1], y1=row, y2=row + 1, lw=0)
-            if np.isfinite(value):
-                share = 0.5 if high == low else (value - low) / (high - low)
-                axes.fill_between(**area, color=BLUE, alpha=float(LEAST + share * (MOST - LEAST)))
+            if np.isfinite(alpha):
+                axes.fill_between(**area, color=BLUE, alpha=float(alpha))
             else:
                 axes.fill_between(**area, facecolor="none", edgecolor=RULE, hatch="////")
             text = texts[row][column]
@@ -44,3 +46,13 @@ def draw(
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.set_title(title)
+
+
+def opacity(values: np.ndarray, least_span: float = 0.0) -> np.ndarray:
+    """LEAST to MOST over the range of the values, at least over least_span around its middle; NaN where they are."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return np.full(values.shape, np.nan)
+    middle, span = (known.min() + known.max()) / 2, max(np.ptp(known), least_span)
+    share = 0.5 + (values - middle) / (span or 1.0)
+    return np.where(np.isfinite(values), LEAST + share * (MOST - LEAST), np.nan)

@@ -12,6 +12,7 @@ from scanloom.report.study_tables import StudyTables
 from scanloom.spoken_values import spoken_value
 
 OK, OUT_OF_MEMORY = "ok", "out of memory"
+LEAST_FACTOR = 2  # from the palest to the darkest cell: what differs by a few percent looks alike
 
 
 def blocks(tables: StudyTables, name: str) -> list:
@@ -40,7 +41,8 @@ def blocks(tables: StudyTables, name: str) -> list:
         name=f"study-{name}-resources",
         panels=tuple(panels),
         caption="One update on made-up images, the batch at hand; each cell in a process of its own. Hatched: it did "
-        "not run, and why. Memory is the accelerator's where there is one, else the whole process's.",
+        f"not run, and why. From palest to darkest at least a factor of {LEAST_FACTOR}. Memory is the accelerator's "
+        "where there is one, else the whole process's.",
         look="the largest batch that fits, and whether seconds grow in proportion to it.",
         bad="seconds that hardly grow with the batch: small batches waste the machine.",
         sources=source,
@@ -70,7 +72,7 @@ def _cells_panel(name: str, label: str, cells: pd.DataFrame, column: str, title:
         value = getattr(cell, column)
         if cell.outcome == OK and np.isfinite(value):
             values[place] = value
-            texts[place[0]][place[1]] = wording.megabytes(value) if column != "seconds" else _seconds(value)
+            texts[place[0]][place[1]] = _megabytes(value) if column != "seconds" else _seconds(value)
         else:
             texts[place[0]][place[1]] = cell.outcome if cell.outcome != OK else wording.NOTHING
     words = "; ".join(f"{s} px, {b} images: {texts[i][j]}" for i, s in enumerate(sizes) for j, b in enumerate(batches))
@@ -79,7 +81,9 @@ def _cells_panel(name: str, label: str, cells: pd.DataFrame, column: str, title:
     return panel(
         f"study-{name}-{label}-{column}".replace(" ", "-").replace(",", ""),
         f"{title}, {label}: {words}.",
-        lambda axes: heat_map.draw(axes, shade, texts, rows, columns, f"{title}, {label}", ("image", "batch")),
+        lambda axes: heat_map.draw(
+            axes, shade, texts, rows, columns, f"{title}, {label}", ("image", "batch"), np.log(LEAST_FACTOR)
+        ),
         (WIDTH, 1.4 + 0.4 * len(sizes)),
     )
 
@@ -94,8 +98,8 @@ def _cells_table(cells: pd.DataFrame, source: tuple[str, ...]) -> Table:
             _seconds(cell.seconds),
             wording.count(cell.batch / cell.seconds if cell.outcome == OK else None),
             _seconds(cell.feeding_s),
-            wording.megabytes(None if wording.missing(cell.host_mb) else cell.host_mb),
-            wording.NOTHING if wording.missing(cell.device_mb) else wording.megabytes(cell.device_mb),
+            _megabytes(cell.host_mb),
+            _megabytes(cell.device_mb),
         )
         for cell in cells.itertuples()
     )
@@ -117,3 +121,8 @@ def _seconds(value) -> str:
     if wording.missing(value):
         return wording.NOTHING
     return f"{1000 * value:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
+def _megabytes(value) -> str:
+    """`820 MB`, `1.03 GB`: cells of one network differ by little beside what its framework takes."""
+    return wording.megabytes(value, 2)

@@ -84,11 +84,11 @@ def duration(seconds) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def megabytes(value) -> str:
+def megabytes(value, digits: int = 1) -> str:
     """`820 MB`, `2.1 GB`."""
     if missing(value):
         return NOTHING
-    return f"{value / 1000:.1f} GB" if value >= 1000 else f"{value:.0f} MB"
+    return f"{value / 1000:.{digits}f} GB" if value >= 1000 else f"{value:.0f} MB"
 
 
 def capital(text: str) -> str:

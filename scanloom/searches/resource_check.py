@@ -25,6 +25,7 @@ from scanloom.pretraining.method_training import DoesNotFit, bare_training
 from scanloom.pretraining.pretraining_run import Budget
 from scanloom.pretraining.view_choice import pairs
 from scanloom.run_store import open_run
+from scanloom.spoken_errors import spoken_error
 from scanloom.training import peak_memory
 from scanloom.training.peak_memory import says_out_of_memory
 from scanloom.training.updates import at_step, round_of, update
@@ -117,7 +118,12 @@ def watched(cell: dict, memory_mb: float | None, limit_s: float, threads: int) -
     if stopped:
         return dict(zip(("outcome", "reason"), stopped, strict=True))
     more_kills = kills is not None and (peak_memory.kernel_kills() or 0) > kills
-    return _outcome(child.returncode, *texts, more_kills)
+    found = _outcome(child.returncode, *texts, more_kills)
+    if found["outcome"] == OK and memory_mb is not None and found["host_mb"] > memory_mb:
+        # Between two looks: the child's own peak has every moment of it.
+        peak = f"a peak of {found['host_mb']:.0f} MB passed the limit of {memory_mb:.0f} MB"
+        return {"outcome": OUT_OF_MEMORY, "reason": peak}
+    return found
 
 
 def _watch(child, told: bytes, memory_mb: float | None, limit_s: float) -> tuple[str, str] | None:
@@ -144,13 +150,13 @@ def _outcome(status: int, output: str, errors: str, kernel_killed: bool) -> dict
         return json.loads(lines[-1])
     if status == -signal.SIGKILL and kernel_killed:
         return {"outcome": OUT_OF_MEMORY, "reason": "the kernel killed it for want of memory"}
-    last = next((line.strip() for line in reversed(errors.splitlines()) if line.strip()), "no message")
+    last = spoken_error(next((line for line in reversed(errors.splitlines()) if line.strip()), ""))
     if says_out_of_memory(errors):
-        return {"outcome": OUT_OF_MEMORY, "reason": last[:300]}
+        return {"outcome": OUT_OF_MEMORY, "reason": last}
     if status == -signal.SIGKILL:
         return {"outcome": KILLED, "reason": "killed from outside (SIGKILL); if nobody did, memory ran out"}
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    return {"outcome": ERROR, "reason": f"{how}: {last[:300]}"}
+    return {"outcome": ERROR, "reason": f"{how}: {last}"}
 
 
 def _measured_or_why(cell: dict) -> dict:
@@ -158,16 +164,16 @@ def _measured_or_why(cell: dict) -> dict:
     try:
         return {"outcome": OK, "reason": "", **measure(cell)}
     except MemoryError as error:
-        return {"outcome": OUT_OF_MEMORY, "reason": str(error)[:300] or "MemoryError"}
+        return {"outcome": OUT_OF_MEMORY, "reason": f"MemoryError: {spoken_error(str(error))}"}
     except DoesNotFit as error:
         if says_out_of_memory(f"{type(error).__name__} {error}"):
-            return {"outcome": OUT_OF_MEMORY, "reason": str(error)[:300]}
-        return {"outcome": IMPOSSIBLE, "reason": str(error)[:300]}
+            return {"outcome": OUT_OF_MEMORY, "reason": spoken_error(str(error))}
+        return {"outcome": IMPOSSIBLE, "reason": spoken_error(str(error))}
     except ValidationError as error:
-        return {"outcome": IMPOSSIBLE, "reason": plugins.explain(error)[:300]}
+        return {"outcome": IMPOSSIBLE, "reason": spoken_error(plugins.explain(error))}
     except Exception as error:  # the frameworks' own errors share no base class
         outcome = OUT_OF_MEMORY if says_out_of_memory(f"{type(error).__name__} {error}") else ERROR
-        return {"outcome": outcome, "reason": f"{type(error).__name__}: {str(error)[:300]}"}
+        return {"outcome": outcome, "reason": f"{type(error).__name__}: {spoken_error(str(error))}"}
 
 
 def remembered(

@@ -150,9 +150,13 @@ class ResourceCheck(Strict):
     kind: Literal["resource_check"]
     method: str | None = Field(None, description="method whose update is measured; null: that of explanation.compare")
     encoders: list[Any] | None = Field(None, min_length=1, description="encoders to measure; null: the study's")
-    sizes_px: list[int] = Field(min_length=1, description="edge of the square or cubic image")
-    batches: list[int] = Field(min_length=1, description="images per update")
-    channels: list[int] = Field([1], min_length=1, description="of the image")
+    sizes_px: list[Annotated[int, Field(ge=1)]] = Field(
+        min_length=1, description="edge of the square or cubic image, from 1 on"
+    )
+    batches: list[Annotated[int, Field(ge=2)]] = Field(
+        min_length=1, description="images per update, from 2 on as in pretraining"
+    )
+    channels: list[Annotated[int, Field(ge=1)]] = Field([1], min_length=1, description="of the image, from 1 on")
     updates: int = Field(5, ge=1, description="updates that are timed, after two that are not")
     memory_mb: int | None = Field(
         None, ge=1, description="a cell that takes more counts as out of memory; null: 90 % of what is free"

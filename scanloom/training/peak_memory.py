@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scanloom.lazy import keras
 
+MEMINFO, CGROUPS = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 MEMORY_RAN_OUT = re.compile(
     r"out[ _]of[ _]memory|OOM when|RESOURCE_EXHAUSTED|ResourceExhausted|bad_alloc|MemoryError", re.IGNORECASE
 )
@@ -35,35 +36,51 @@ def resident_mb(process: int) -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def free_mb() -> float | None:
-    """Memory that can still be taken, MB: the machine's, or the container's where that is less. None: not known."""
+def free_mb(meminfo: Path = MEMINFO, cgroups: Path = CGROUPS) -> float | None:
+    """Memory that can still be taken, MB: the machine's, or the container's where that is less. None: not known.
+
+    Cached files count as free, as in MemAvailable (both lists of files: Linux, Documentation/filesystems/proc.rst). A
+    control group's usage has them in it (Documentation/admin-guide/cgroup-v2.rst, memory.current and memory.stat;
+    cgroup-v1/memory.rst, where total_ includes subgroups as the usage does); `docker stats` subtracts inactive_file.
+    """
     found = []
-    meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         [line] = [line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable")]
         found.append(int(line.split()[1]) * 1024 / 1e6)
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for limit, used, stat, lists in (
+        ("memory.max", "memory.current", "memory.stat", ("inactive_file", "active_file")),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+            ("total_inactive_file", "total_active_file"),
+        ),
     ):
         try:
-            texts = [Path("/sys/fs/cgroup", name).read_text().strip() for name in (limit, used)]
+            allowed, taken = [Path(cgroups, name).read_text().strip() for name in (limit, used)]
         except OSError:
             continue
-        if texts[0] != "max":
-            found.append((int(texts[0]) - int(texts[1])) / 1e6)
+        if allowed != "max":
+            counts = _counts(Path(cgroups, stat))
+            cached = sum(counts.get(name, 0) for name in lists)
+            found.append((int(allowed) - int(taken) + cached) / 1e6)
     return min(found) if found else None
+
+
+def _counts(file: Path) -> dict[str, int]:
+    """Lines `name number` of a control group's file; none where it cannot be read."""
+    try:
+        return {name: int(count) for name, count in map(str.split, file.read_text().splitlines())}
+    except OSError:
+        return {}
 
 
 def kernel_kills() -> int | None:
     """How many processes of this container the kernel has killed for want of memory; None: not known."""
     for name in ("memory.events", "memory/memory.oom_control"):
-        try:
-            counts = dict(line.split() for line in Path("/sys/fs/cgroup", name).read_text().splitlines())
-        except OSError:
-            continue
+        counts = _counts(CGROUPS / name)
         if "oom_kill" in counts:
-            return int(counts["oom_kill"])
+            return counts["oom_kill"]
     return None
 
 

@@ -1,6 +1,7 @@
 """The resource check: a real cell, and every way a cell can end, told apart."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from scanloom import config
+from scanloom.pretraining.method_training import DoesNotFit
 from scanloom.searches import resource_check, studies
 from scanloom.searches.resource_check import ERROR, IMPOSSIBLE, KILLED, OK, OUT_OF_MEMORY, TOO_SLOW
 from scanloom.training import peak_memory
@@ -66,6 +68,14 @@ def test_passing_the_memory_limit_is_out_of_memory_and_not_an_error(cell):
     assert found == {"outcome": OUT_OF_MEMORY, "reason": "passed the limit of 20 MB"}
 
 
+def test_a_peak_between_two_looks_passes_the_limit_too(cell, monkeypatch):
+    """Whoever looks sees nothing; the child's own count (VmHWM) has it. Starting a backend takes seconds."""
+    monkeypatch.setattr(peak_memory, "resident_mb", lambda process: 0.0)
+    found = resource_check.watched(cell, memory_mb=50, limit_s=120, threads=1)
+    assert found["outcome"] == OUT_OF_MEMORY
+    assert re.fullmatch(r"a peak of \d{3,4} MB passed the limit of 50 MB", found["reason"])
+
+
 def test_a_cell_that_takes_too_long_is_given_up(cell):
     start = time.monotonic()
     found = resource_check.watched(cell, memory_mb=None, limit_s=0.2, threads=1)
@@ -78,6 +88,25 @@ def test_an_image_that_memory_cannot_hold_is_out_of_memory(cell):
     found = resource_check._measured_or_why(cell | {"size_px": 4_000_000})
     assert found["outcome"] == OUT_OF_MEMORY
     assert "allocate" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (
+            {"sizes_px": [16, 0]},
+            "studies.check.resource_check.sizes_px.1 = 0: Input should be greater than or equal to 1",
+        ),
+        ({"batches": [-4]}, "batches.0 = -4: Input should be greater than or equal to 2"),
+        ({"batches": [1]}, "batches.0 = 1: Input should be greater than or equal to 2"),
+        ({"channels": [0]}, "channels.0 = 0: Input should be greater than or equal to 1"),
+    ],
+)
+def test_numbers_that_no_image_and_no_batch_has_are_refused_with_the_configuration(root, numbers, said):
+    """An image has a pixel and a channel; pretraining itself takes two images at least (pretraining.batch)."""
+    values = yaml.safe_load((root / "config.yaml").read_text()) | {"studies": {"check": CHECK | numbers}}
+    with pytest.raises(config.ConfigError, match=re.escape(said)):
+        config.study_from(values)
 
 
 def test_settings_that_cannot_be_trained_are_impossible_and_not_an_error(cell):
@@ -111,6 +140,19 @@ def test_a_crash_is_named():
     assert resource_check._outcome(-11, "", "", False)["reason"].startswith("SIGSEGV")
     said = resource_check._outcome(1, "", "Traceback\nKeyError: 'x'\n\n", False)["reason"]
     assert said == "exit status 1: KeyError: 'x'"
+
+
+@pytest.mark.parametrize("kind", [DoesNotFit, RuntimeError, MemoryError])
+def test_reasons_name_neither_folders_of_the_machine_nor_colours(cell, monkeypatch, kind):
+    """As Keras colours its messages; the page is for others than who ran the study."""
+    said = "\x1b[1mno room for /home/anna/runs/x.npz\x1b[0m\n\nArguments received"
+
+    def measure(cell):
+        raise kind(said)
+
+    monkeypatch.setattr(resource_check, "measure", measure)
+    assert resource_check._measured_or_why(cell)["reason"].endswith("no room for …/x.npz")
+    assert resource_check._outcome(1, "", f"Traceback\n{said.splitlines()[0]}", False)["reason"].endswith("…/x.npz")
 
 
 def cells_of(sizes, batches):
