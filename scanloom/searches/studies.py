@@ -260,10 +260,22 @@ def _drawn(kind, seed: int, path: str, number: int):
         return low + math.floor(share * (high - low + 1))
     if kind.uniform:
         low, high = kind.uniform
-        return float(f"{low + share * (high - low):.4g}")
-    low, high = map(math.log, kind.log_uniform)
-    # Four digits: short to read, and the last bits of a logarithm differ between machines.
-    return float(f"{math.exp(low + share * (high - low)):.4g}")
+        return _short(low + share * (high - low), low, high)
+    low, high = kind.log_uniform
+    return _short(math.exp(math.log(low) + share * (math.log(high) - math.log(low))), low, high)
+
+
+def _short(value: float, low: float, high: float) -> float:
+    """A value of the range with four digits, or as many as divide its width into thousands; never outside of it.
+
+    Short to read, and the last bits of a logarithm differ between machines.
+    """
+    return min(max(round(value, max(_decimals(value), _decimals(high - low))), low), high)
+
+
+def _decimals(value: float) -> int:
+    """Decimals with which a number has four digits."""
+    return 3 - int(f"{value:.3e}".split("e")[1])
 
 
 # Paths: where a value stands in the resolved study

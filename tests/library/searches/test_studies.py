@@ -10,6 +10,8 @@ from scipy import stats
 
 from scanloom import config, dataset_config, planning, preflight
 from scanloom.searches import studies
+from scanloom.searches.search_settings import Drawn
+from scanloom.spoken_values import spoken_value
 from scanloom.strict_models import ConfigError
 
 GRID = {"kind": "grid", "vary": {"pretraining.learning_rate": [0.001, 0.002], "encoder.width": [8, 16, 32]}}
@@ -127,6 +129,35 @@ def test_draws_have_the_distribution_they_are_named_after(values):
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [
+        ("uniform", 0.999, 0.99999),
+        ("uniform", 0.99995, 0.99999),
+        ("uniform", 100_000, 100_009),
+        ("uniform", -3, 50_000),
+        ("log_uniform", 1.23456e-4, 1e-3),
+        ("log_uniform", 0.9991, 0.99999),
+        ("log_uniform", 1.2345e-4, 1.2349e-4),
+    ],
+)
+def test_draws_stay_in_their_range_and_are_many_and_short(kind, low, high):
+    """Of 2000 even draws from a thousand steps or more, 865 differ on average: 1000 (1 - 0.999^2000)."""
+    drawn = [studies._drawn(Drawn(**{kind: (low, high)}), 0, "path", number) for number in range(2000)]
+    assert low <= min(drawn)
+    assert max(drawn) <= high
+    assert len(set(drawn)) > 800
+    assert max(len(str(value)) for value in drawn) <= 13
+    assert len({spoken_value(value) for value in drawn}) == len(set(drawn))
+
+
+def test_a_draw_is_the_same_everywhere_and_always():
+    """Trials are found by their values: other roundings would train them all again."""
+    rate, p = Drawn(log_uniform=(1e-5, 1e-2)), Drawn(uniform=(0.2, 0.6))
+    assert [studies._drawn(rate, 0, "pretraining.learning_rate", n) for n in range(3)] == [0.002429, 0.001071, 0.005423]
+    assert [studies._drawn(p, 0, "views.flip.p", n) for n in range(3)] == [0.4633, 0.5073, 0.5106]
+
+
 def test_a_transformation_scan_is_the_base_and_every_choice_of_candidates(values, at_once):
     scan = {
         "kind": "transformation_scan",
