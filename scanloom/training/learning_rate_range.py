@@ -96,8 +96,11 @@ def advice(curve: pd.DataFrame, updates: int) -> dict:
     if fall <= max(CLEAR * error, ROUNDING * abs(start)):
         return nothing
     high = np.flatnonzero(smooth[:lowest] >= start - max(BEGUN * fall, 2 * error))
-    begin = max(early, int(high[-1])) if len(high) else early  # what falls before it rises again is noise
-    steepest = begin + int(np.gradient(smooth, np.log(learning_rates))[begin : lowest + 1].argmin())
+    begin = max(early, int(high[-1])) if len(high) else early
+    # What falls and rises again is noise: only what stays below counts as fallen.
+    lasting = np.maximum.accumulate(smooth[: lowest + 1][::-1])[::-1]
+    slope = np.gradient(lasting, np.log(learning_rates[: lowest + 1]))
+    steepest = begin + int(slope[begin:].argmin())
     suggested = min(learning_rates[steepest], learning_rates[lowest] / ROOM)
     found = {"lowest_at": learning_rates[lowest], "steepest_at": learning_rates[steepest], "suggested": suggested}
     rounded = {name: float(f"{value:.3g}") for name, value in found.items()}
