@@ -19,7 +19,7 @@ def short_names(paths: list[str]) -> dict[str, str]:
 def spoken_value(value: Any) -> str:
     """A value as it stands in names and tables; plug-ins by name, lists of plug-ins with plus signs."""
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:g}" if float(f"{value:g}") == value else f"{value:.12g}"  # different values, different words
     if isinstance(value, dict) and set(value) == {"name", "settings"}:
         value = {value["name"]: value["settings"]}
     if isinstance(value, dict):

@@ -7,6 +7,7 @@ from scanloom.report import wording
 from scanloom.report.figure_style import FREE, WIDTH, panel
 from scanloom.report.section import Figure, Note, Statement, Table
 from scanloom.report.study_tables import StudyTables
+from scanloom.training.learning_rate_range import smoothed
 
 CURVES = 6  # curves drawn
 RISE_SHOWN = 1.0  # of the final rise, as a share of the fall: all of it would flatten the fall
@@ -26,7 +27,7 @@ def blocks(tables: StudyTables, name: str) -> list:
         detail = "Where the loss falls fastest, at most a tenth of where it is lowest. It bounds a search, no more."
         made = [Statement(text, detail, "open", "first updates only")]
     else:
-        made = [Note("The loss did not fall at any of these learning rates: widen the range or use more updates.")]
+        made = [Note(_no_advice(tests))]
     if curves is not None and curves.loss.notna().any():
         made.append(_range_figure(name, tests, curves, source))
     rows = tuple(
@@ -42,6 +43,16 @@ def blocks(tables: StudyTables, name: str) -> list:
     return [*made, Table("Range tests", columns, rows, "Learning rates.", source, frozenset(columns[1:5]))]
 
 
+def _no_advice(tests: pd.DataFrame) -> str:
+    """Why there is no rate to start from: tests that did not finish say nothing about the loss."""
+    finished = tests[tests.outcome == FINISHED]
+    if not len(finished):
+        return f"No range test finished; the first says: {tests.outcome.iloc[0]}: {tests.reason.iloc[0]}"
+    if finished.lowest_at.notna().any():
+        return "The loss was lowest less than ten times above the lowest rate that was tried: begin the range lower."
+    return "The loss did not fall clearly at any of these learning rates: widen the range or use more updates."
+
+
 def _range_figure(name: str, tests: pd.DataFrame, curves: pd.DataFrame, source: tuple[str, ...]) -> Figure:
     shown = tests[tests.trial.isin(curves.trial[curves.loss.notna()])].head(CURVES)
 
@@ -50,7 +61,7 @@ def _range_figure(name: str, tests: pd.DataFrame, curves: pd.DataFrame, source: 
         for row, colour in zip(shown.itertuples(), FREE, strict=False):
             curve = curves[(curves.trial == row.trial) & curves.loss.notna()]
             axes.plot(curve.learning_rate, curve.loss, color=colour, lw=0.7, alpha=0.4)
-            smooth = curve.loss.ewm(alpha=0.1).mean()
+            smooth = smoothed(curve.loss.to_numpy(float), len(curve))
             axes.plot(curve.learning_rate, smooth, color=colour, lw=1.8, label=wording.cut(row.name, 40))
             low.append(smooth.min())
             start.append(curve.loss.iloc[: max(3, len(curve) // 10)].mean())

@@ -20,7 +20,15 @@ from scanloom import planning, plugins
 from scanloom.config import Study
 from scanloom.pretraining.view_choice import branches_of
 from scanloom.run_store import fingerprint
-from scanloom.searches.search_checks import check, full_path, may_be_equal
+from scanloom.searches.search_checks import (
+    check,
+    check_arms,
+    check_methods,
+    full_path,
+    may_be_equal,
+    unused,
+    used_budget,
+)
 from scanloom.searches.search_settings import (
     Grid,
     LearningRateRange,
@@ -73,9 +81,11 @@ def trials(study: Study, name: str) -> list[Trial]:
     search = study.studies[name]
     where = f"studies.{name}"
     check(study, search, where)
+    check_methods(search, _methods(study, name), where)
     found: dict[str, Trial] = {}
     for number, (label, values) in enumerate(_settings(study, search), start=1):
         trial_study, method = _with(study, name, {**search.fixed, **values}, where, label)
+        check_arms(trial_study, search, f"{where}, {label}" if label else where)
         # Networks that begin anew with each draw of labels are pretrained by no seed: others would be the same again.
         once = plugins.load("methods", method).FRESH_PER_SEED
         for seed in search.seeds[: 1 if once else None]:
@@ -260,10 +270,22 @@ def _drawn(kind, seed: int, path: str, number: int):
         return low + math.floor(share * (high - low + 1))
     if kind.uniform:
         low, high = kind.uniform
-        return float(f"{low + share * (high - low):.4g}")
-    low, high = map(math.log, kind.log_uniform)
-    # Four digits: short to read, and the last bits of a logarithm differ between machines.
-    return float(f"{math.exp(low + share * (high - low)):.4g}")
+        return _short(low + share * (high - low), low, high)
+    low, high = kind.log_uniform
+    return _short(math.exp(math.log(low) + share * (math.log(high) - math.log(low))), low, high)
+
+
+def _short(value: float, low: float, high: float) -> float:
+    """A value of the range with four digits, or as many as divide its width into thousands; never outside of it.
+
+    Short to read, and the last bits of a logarithm differ between machines.
+    """
+    return min(max(round(value, max(_decimals(value), _decimals(high - low))), low), high)
+
+
+def _decimals(value: float) -> int:
+    """Decimals with which a number has four digits."""
+    return 3 - int(f"{value:.3e}".split("e")[1])
 
 
 # Paths: where a value stands in the resolved study
@@ -282,18 +304,25 @@ def _with(study: Study, name: str, values: dict[str, Any], where: str, label: st
     if getattr(search, "updates", None) and not isinstance(search, ResourceCheck):
         _shorten(dump["pretraining"], search.updates)
     for path, value in values.items():
-        if path == "method":
-            continue
-        keys = full_path(path).split(".")
-        if keys[:2] == ["pretraining", "methods"] and keys[2:3] not in ([], [method]):
-            if "method" in values:
-                continue  # a setting of another method of the search
-            raise ConfigError(f"{where}: '{path}' is no setting of {method}, which the trials train (`method:`)")
-        _put(dump, keys, copy.deepcopy(value), f"{where}: '{path}'")
+        if path != "method" and not unused(
+            path, search, method
+        ):  # else trials that do the same would be told apart by it
+            _put(dump, full_path(path).split("."), copy.deepcopy(value), f"{where}: '{path}'")
     try:
         return Study(**dump), method
     except ValidationError as error:
         raise ConfigError(f"{where}, {label or 'fixed'}: {plugins.explain(error)}") from None
+
+
+def _methods(study: Study, name: str) -> list[str]:
+    """Methods that a search may train. Raises ConfigError for those that are not there."""
+    search, where = study.studies[name], f"studies.{name}"
+    methods = getattr(search, "vary", {}).get("method", [search.fixed.get("method", method_of(study, name))])
+    if not isinstance(methods, list) or not all(isinstance(method, str) for method in methods):
+        raise ConfigError(f"{where}: 'method' is a name; it cannot be {methods}, so list names to choose from")
+    for method in methods:
+        _method_settings(study, method, where)
+    return methods
 
 
 def _method_settings(study: Study, method: str, where: str) -> dict:
@@ -370,15 +399,19 @@ def _is_plugin(values: Any) -> bool:
 
 
 def _job(trial: Study, study: Study, name: str, method: str, seed: int) -> dict:
-    """Everything that determines a trial, ready for JSON, except the images, the code and the label's classes."""
+    """Everything that determines a trial, ready for JSON, except the images, the code and the label's classes.
+
+    What the method does not use is left out: settings of it change no trial. Trainings of the study itself are keyed
+    elsewhere, by their rules.
+    """
     search, task = study.studies[name], task_of(study, name)
     dump = trial.model_dump(mode="json")
     job = {
         "method": method,
         "method_settings": trial.pretraining.methods[method],
-        "budget": _budget(dump["pretraining"], method),
+        "budget": used_budget(_budget(dump["pretraining"], method), search, method),
         "encoder": dump["encoder"],
-        "views": dump["views"],
+        "views": [] if unused("views", search, method) else dump["views"],
         "seed": study.seed + seed,
         "splits": planning.corpus_splits(study, study.tasks[task].corpus),
         "task": task,

@@ -10,6 +10,8 @@ from scipy import stats
 
 from scanloom import config, dataset_config, planning, preflight
 from scanloom.searches import studies
+from scanloom.searches.search_settings import Drawn
+from scanloom.spoken_values import spoken_value
 from scanloom.strict_models import ConfigError
 
 GRID = {"kind": "grid", "vary": {"pretraining.learning_rate": [0.001, 0.002], "encoder.width": [8, 16, 32]}}
@@ -50,8 +52,9 @@ def test_a_grid_is_every_combination_and_changes_nothing_else(values):
 
 
 def test_a_network_that_begins_anew_with_each_draw_of_labels_is_tried_once(values):
-    study = study_with(values, baseline=GRID | {"method": "from_scratch", "seeds": [0, 1]})
-    assert len(studies.trials(study, "baseline")) == 6
+    vary = {"encoder.width": [8, 16, 32]}
+    study = study_with(values, baseline={"kind": "grid", "vary": vary, "method": "from_scratch", "seeds": [0, 1]})
+    assert len(studies.trials(study, "baseline")) == 3
 
 
 @pytest.mark.parametrize(
@@ -126,6 +129,35 @@ def test_draws_have_the_distribution_they_are_named_after(values):
         assert stats.chisquare(list(counts.values())).pvalue > 0.01
 
 
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [
+        ("uniform", 0.999, 0.99999),
+        ("uniform", 0.99995, 0.99999),
+        ("uniform", 100_000, 100_009),
+        ("uniform", -3, 50_000),
+        ("log_uniform", 1.23456e-4, 1e-3),
+        ("log_uniform", 0.9991, 0.99999),
+        ("log_uniform", 1.2345e-4, 1.2349e-4),
+    ],
+)
+def test_draws_stay_in_their_range_and_are_many_and_short(kind, low, high):
+    """Of 2000 even draws from a thousand steps or more, 865 differ on average: 1000 (1 - 0.999^2000)."""
+    drawn = [studies._drawn(Drawn(**{kind: (low, high)}), 0, "path", number) for number in range(2000)]
+    assert low <= min(drawn)
+    assert max(drawn) <= high
+    assert len(set(drawn)) > 800
+    assert max(len(str(value)) for value in drawn) <= 13
+    assert len({spoken_value(value) for value in drawn}) == len(set(drawn))
+
+
+def test_a_draw_is_the_same_everywhere_and_always():
+    """Trials are found by their values: other roundings would train them all again."""
+    rate, p = Drawn(log_uniform=(1e-5, 1e-2)), Drawn(uniform=(0.2, 0.6))
+    assert [studies._drawn(rate, 0, "pretraining.learning_rate", n) for n in range(3)] == [0.002429, 0.001071, 0.005423]
+    assert [studies._drawn(p, 0, "views.flip.p", n) for n in range(3)] == [0.4633, 0.5073, 0.5106]
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 3])
 def test_a_transformation_scan_is_the_base_and_every_choice_of_candidates(values, at_once):
     scan = {
@@ -192,6 +224,39 @@ def test_settings_of_a_method_make_no_trials_of_the_others(values):
     assert collections.Counter(t.job["method"] for t in trials) == {"simclr": 2, "vicreg": 1}
 
 
+def test_what_a_method_does_not_use_makes_no_trials_of_it(values):
+    """From scratch nothing is pretrained, and the frozen arm sees no views: by its definition one trial remains."""
+    vary = {"method": ["from_scratch", "barlow_twins"], "pretraining.learning_rate": [0.001, 0.01]}
+    trials = studies.trials(study_with(values, s={"kind": "grid", "vary": vary}), "s")
+    assert collections.Counter(t.job["method"] for t in trials) == {"from_scratch": 1, "barlow_twins": 2}
+    scan = {"kind": "grid", "vary": {"views.flip.p": [0.1, 0.2]}, "method": "from_scratch"}
+    both = studies.trials(study_with(values, s=scan | {"probe": {"arms": ["finetuned"]}}), "s")
+    assert len(both) == 2
+
+
+def test_settings_of_the_study_that_a_trial_does_not_use_leave_it_alone(values):
+    searches = {
+        "baseline": {"kind": "grid", "method": "from_scratch", "vary": {"encoder.width": [8]}},
+        "rates": {"kind": "learning_rate_range"},
+        "grid": GRID,
+    }
+    other = copy.deepcopy(values)
+    other["pretraining"] |= {"interval": 7, "schedule": "constant", "warmup_updates": 3}
+    before, after = (study_with(v, **searches) for v in (values, other))
+    changed = {
+        name: {t.id for t in studies.trials(before, name)} != {t.id for t in studies.trials(after, name)}
+        for name in searches
+    }
+    assert changed == {"baseline": False, "rates": False, "grid": True}
+
+
+def test_an_arm_that_the_study_switches_off_can_be_switched_on_by_the_trials(values):
+    off = copy.deepcopy(values)
+    off["arms"]["frozen"] = None
+    assert "frozen is switched off" in problems_of(off, GRID)
+    assert not problems_of(off, GRID | {"fixed": {"arms.frozen": {"l2": [1.0]}}})
+
+
 def test_a_trial_reads_what_it_learns_from_and_a_range_test_no_labels(values):
     study = study_with(values, grid=GRID, rates={"kind": "learning_rate_range"})
     files = studies.inputs_of(study, studies.trials(study, "grid")[0])
@@ -249,6 +314,33 @@ def problems_of(values, search) -> str:
         ({"kind": "learning_rate_range", "vary": {"arms.frozen.l2.0": [1, 2]}}, "a range test runs no arms"),
         ({"kind": "learning_rate_range", "fixed": {"pretraining.learning_rate": 1}}, "rises from low (1e-06) to high"),
         ({"kind": "learning_rate_range", "vary": {"pretraining.schedule": ["step"]}}, "rises from low (1e-06) to high"),
+        ({"kind": "learning_rate_range", "vary": {"pretraining.interval": [1, 30]}}, "'pretraining.interval' changes"),
+        ({"kind": "learning_rate_range", "vary": {"pretraining.updates": [30, 40]}}, "say updates: beside kind:"),
+        ({"kind": "learning_rate_range", "vary": {"pretraining.batsh": [16]}}, "Did you mean 'batch'"),
+        ({"kind": "learning_rate_range", "method": "from_scratch"}, "no learning rate of it can be tested"),
+        (
+            {"kind": "learning_rate_range", "vary": {"method": ["simclr", "from_scratch"]}},
+            "from_scratch trains nothing before the labels come",
+        ),
+        *(
+            (
+                {"kind": "grid", "method": "from_scratch", "vary": vary},
+                f"'{next(iter(vary))}' changes nothing, from_scratch trains nothing before the labels come",
+            )
+            for vary in (
+                {"pretraining.learning_rate": [0.001, 0.01]},
+                {"pretraining.batch": [16]},
+                {"views.flip.p": [0.1, 0.2]},
+            )
+        ),
+        (
+            {"kind": "transformation_scan", "method": "from_scratch", "candidates": ["cutout"]},
+            "'views' changes nothing, from_scratch trains nothing",
+        ),
+        ({"kind": "grid", "vary": {"arms.frozen": [{"l2": [1.0]}, None]}}, "frozen is switched off in arms"),
+        ({"kind": "grid", "vary": {"method": [None, 3]}}, "'method' is a name"),
+        ({"kind": "grid", "vary": {"pretraining.learning_rate": [math.inf]}}, "learning_rate = inf"),
+        ({"kind": "grid", "vary": {"methods.barlow_twins.off_diagonal_weight": [math.nan]}}, "weight = nan"),
         (
             {"kind": "grid", "vary": {"encoder.width": [8, 16, 8]}},
             "settings 1 (width 8) and 3 (width 8) make the same trial",

@@ -75,6 +75,15 @@ def test_a_range_test_leaves_a_curve_and_advice_and_needs_no_labels(tmp_path):
     assert predictions.empty
 
 
+def test_a_method_that_trains_nothing_needs_no_views_and_hardly_a_budget(tmp_path):
+    """What `studies._job` says of such a trial with a frozen probe."""
+    given = {"method": "from_scratch", "method_settings": {}, "views": [], "budget": {"batch": 8, "monitors": {}}}
+    result, _, predictions = run(JOB | PROBE | given, tmp_path)
+    assert result["outcome"] == "finished", result
+    assert set(predictions.split) == {"validation"}
+    assert result["rankme"] > 1
+
+
 def test_a_trial_refuses_test_images_and_strangers(tmp_path):
     with pytest.raises(ValueError, match="train and validation images alone"):
         run(JOB | PROBE, tmp_path, task_shards=Shards(("train", "validation", "test")))
