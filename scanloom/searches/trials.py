@@ -25,6 +25,7 @@ from scanloom.pretraining.method_training import DoesNotFit, bare_training
 from scanloom.pretraining.pretraining_run import Budget, assert_allowed, pretrain
 from scanloom.pretraining.view_choice import pairs
 from scanloom.pretraining.view_pipeline import Pipeline
+from scanloom.spoken_errors import spoken_error
 from scanloom.training.learning_rate_range import advice, loss_curve, rates
 from scanloom.training.peak_memory import says_out_of_memory
 
@@ -77,7 +78,7 @@ def _outcome_of(error: Exception) -> dict:
     if isinstance(error, FloatingPointError):
         return {"outcome": DIVERGED, "reason": text}
     if isinstance(error, MemoryError) or says_out_of_memory(f"{type(error).__name__} {text}"):
-        return {"outcome": OUT_OF_MEMORY, "reason": next(iter(text.splitlines()), "") or type(error).__name__}
+        return {"outcome": OUT_OF_MEMORY, "reason": spoken_error(text or type(error).__name__)}
     if isinstance(error, DoesNotFit):
         return {"outcome": REFUSED, "reason": text}
     raise error
