@@ -86,7 +86,7 @@ def _best(done: pd.DataFrame, tried: int, arm: str, metric: str) -> Statement:
     best, tied = done.iloc[0], int(done.tied.sum()) - 1
     score = wording.interval(best[arm], best[f"{arm}_low"], best[f"{arm}_high"])
     others, lost = len(done) - 1, tried - len(done)
-    finished = f"{len(done)} of {tried} settings that finished" if lost else wording.plural(tried, "setting")
+    finished = wording.plural(len(done), "setting") + (f" that finished, of {tried}," if lost else "")
     text = f"Best of {finished} on validation: {best['name']}{_collapsed(best)}. "
     text += f"{wording.metric(metric)} {score}, {arm}."
     detail = (

@@ -39,7 +39,7 @@ def of_kind(blocks, kind):
 def test_settings_that_failed_are_counted_as_tried(tmp_path):
     blocks = shown(tmp_path, [row(1, {RATE: 0.1}, 0.8), row(2, {RATE: 1e9})])
     said = of_kind(blocks, Statement)
-    assert "Best of 1 of 2 settings that finished" in said.text
+    assert "Best of 1 setting that finished, of 2, on validation" in said.text
     assert "No other setting finished." in said.detail
 
 
