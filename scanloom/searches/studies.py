@@ -304,9 +304,8 @@ def _with(study: Study, name: str, values: dict[str, Any], where: str, label: st
     if getattr(search, "updates", None) and not isinstance(search, ResourceCheck):
         _shorten(dump["pretraining"], search.updates)
     for path, value in values.items():
-        if path != "method" and not unused(
-            path, search, method
-        ):  # else trials that do the same would be told apart by it
+        # What the method does not use would tell apart trials that do the same.
+        if path != "method" and not unused(path, search, method):
             _put(dump, full_path(path).split("."), copy.deepcopy(value), f"{where}: '{path}'")
     try:
         return Study(**dump), method
