@@ -7,7 +7,7 @@ from scanloom.report import wording
 from scanloom.report.figure_style import FREE, WIDTH, panel
 from scanloom.report.section import Figure, Note, Statement, Table
 from scanloom.report.study_tables import StudyTables
-from scanloom.training.learning_rate_range import smoothed
+from scanloom.training.learning_rate_advice import smoothed
 
 CURVES = 6  # curves drawn
 RISE_SHOWN = 1.0  # of the final rise, as a share of the fall: all of it would flatten the fall

@@ -26,7 +26,8 @@ from scanloom.pretraining.pretraining_run import Budget, assert_allowed, pretrai
 from scanloom.pretraining.view_choice import pairs
 from scanloom.pretraining.view_pipeline import Pipeline
 from scanloom.spoken_errors import spoken_error
-from scanloom.training.learning_rate_range import advice, loss_curve, rates
+from scanloom.training.learning_rate_advice import advice
+from scanloom.training.learning_rate_range import loss_curve, rates
 from scanloom.training.peak_memory import says_out_of_memory
 
 FILES = ("result.json", "curve.parquet", "predictions.parquet")

@@ -9,7 +9,8 @@ from prediction_tables import predictions
 
 from scanloom import config
 from scanloom.searches import resource_check, studies, trial_ranking
-from scanloom.training.learning_rate_range import advice, rates
+from scanloom.training.learning_rate_advice import advice
+from scanloom.training.learning_rate_range import rates
 
 CLASSES = ("no bleed", "bleed")
 PROJECTOR, WEIGHT = "methods.barlow_twins.projector", "methods.barlow_twins.off_diagonal_weight"
